@@ -1,0 +1,3 @@
+"""slidesurv: survival prediction from whole-slide images, taught by genomes."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Patients: who they are, what they have, how they are split."""

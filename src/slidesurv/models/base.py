@@ -1,0 +1,75 @@
+"""What every model promises: one patient in, one output out, and a word on what it may see."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from slidesurv.types import Bag, Genomics, ModelOutput, Sizes, Use
+
+__all__ = ["Paper", "SurvivalModel"]
+
+
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """Where a method comes from.
+
+    Attributes:
+        key: BibTeX key.
+        venue: journal or conference, as it should be printed.
+        licence: a note on the authors' own program, which this one is not taken from.
+    """
+
+    key: str
+    title: str
+    authors: str
+    venue: str
+    year: int
+    url: str = ""
+    licence: str = ""
+
+
+class SurvivalModel(nn.Module, ABC):
+    """A method of Table I.
+
+    A subclass is final, says in ``slides`` and ``genomics`` what it may see, and never sees a label. Its constructor
+    takes the sizes that the data dictates first and every choice as a keyword.
+
+    Attributes:
+        slides: whether tiles are shown.
+        genomics: whether genomics are shown, and when.
+        loss_weights: weight of each entry of `ModelOutput.losses`; one that is not named counts once.
+        paper: for the tables and ``slidesurv cite``.
+    """
+
+    slides: ClassVar[Use]
+    genomics: ClassVar[Use]
+    paper: ClassVar[Paper]
+    loss_weights: Mapping[str, float] = {}
+
+    @abstractmethod
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+
+    def prepare(self, bags: Iterable[Bag], *, seed: int = 0) -> None:
+        """Fit what is fitted before training, such as prototypes, on the bags of training patients.
+
+        Args:
+            bags: read once, in order; the caller promises that no test patient is among them.
+            seed: of every random choice made here.
+        """
+
+    @abstractmethod
+    def forward(self, bag: Bag, genomics: Genomics | None) -> ModelOutput:
+        """Judge one patient.
+
+        Args:
+            bag: all tiles of the patient; empty when ``slides`` is `Use.NEVER`.
+            genomics: None when the class, the mode or the patient has none to show.
+        """
+
+    def diagnose(self, bag: Bag) -> Mapping[str, float]:
+        """Numbers that tell whether the model's own mechanism works on this bag; none by default."""
+        return {}

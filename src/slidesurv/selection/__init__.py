@@ -1,0 +1,1 @@
+"""Which tiles of a patient a model looks at."""

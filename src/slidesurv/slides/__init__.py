@@ -1,0 +1,1 @@
+"""Pixels, tiles and their features."""

@@ -1,0 +1,1 @@
+"""Doing: fit, predict, cross-validate."""

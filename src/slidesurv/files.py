@@ -47,7 +47,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
         raise DataError(
@@ -132,7 +132,7 @@ def check_id(value: str, *, what: str, row: int | None = None) -> str:
     Raises:
         DataError: it could escape a folder, hide, or be refused by a file system.
     """
-    if SAFE_ID.fullmatch(value) and value.split(".")[0].upper() not in RESERVED:
+    if SAFE_ID.fullmatch(value) and value.split(".", maxsplit=1)[0].upper() not in RESERVED:
         return value
     where = f" in row {row}" if row is not None else ""
     shown = repr(value if len(value) <= 60 else value[:57] + "…")

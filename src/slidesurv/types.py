@@ -61,9 +61,7 @@ class Bag:
 
     def __getitem__(self, tiles: Tensor) -> Bag:
         """Keep the tiles of an index (M,) or a mask (N,)."""
-        return replace(
-            self, features=self.features[tiles], coords=self.coords[tiles], slide=self.slide[tiles]
-        )
+        return replace(self, features=self.features[tiles], coords=self.coords[tiles], slide=self.slide[tiles])
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -42,12 +43,14 @@ class SurvivalModel(nn.Module, ABC):
         genomics: whether genomics are shown, and when.
         loss_weights: weight of each entry of `ModelOutput.losses`; one that is not named counts once.
         paper: for the tables and ``slidesurv cite``.
+        presets: named sets of the constructor's keywords.
     """
 
     slides: ClassVar[Use]
     genomics: ClassVar[Use]
     paper: ClassVar[Paper]
-    loss_weights: Mapping[str, float] = {}
+    loss_weights: Mapping[str, float] = MappingProxyType({})
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
 
     @abstractmethod
     def __init__(self, sizes: Sizes) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from slidesurv.errors import DataError, listing
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, device
 
 __all__ = [
     "Bag",
@@ -63,6 +63,12 @@ class Bag:
         """Keep the tiles of an index (M,) or a mask (N,)."""
         return replace(self, features=self.features[tiles], coords=self.coords[tiles], slide=self.slide[tiles])
 
+    def to(self, device: device) -> Bag:
+        """The same bag with its tensors on a device."""
+        return replace(
+            self, features=self.features.to(device), coords=self.coords.to(device), slide=self.slide.to(device)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Genomics:
@@ -77,6 +83,14 @@ class Genomics:
     groups: tuple[Tensor, ...] | None = None
     embedding: Tensor | None = None
     expression: Tensor | None = None
+
+    def to(self, device: device) -> Genomics:
+        """The same views with their tensors on a device."""
+        return Genomics(
+            None if self.groups is None else tuple(group.to(device) for group in self.groups),
+            None if self.embedding is None else self.embedding.to(device),
+            None if self.expression is None else self.expression.to(device),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +107,10 @@ class SurvivalTarget:
     event: Tensor
     bin: Tensor
 
+    def to(self, device: device) -> SurvivalTarget:
+        """The same follow-up with its tensors on a device."""
+        return SurvivalTarget(self.time.to(device), self.event.to(device), self.bin.to(device))
+
 
 @dataclass(frozen=True, slots=True)
 class PatientData:
@@ -102,6 +120,11 @@ class PatientData:
     bag: Bag
     genomics: Genomics | None
     target: SurvivalTarget
+
+    def to(self, device: device) -> PatientData:
+        """The same patient with every tensor on a device."""
+        genomics = None if self.genomics is None else self.genomics.to(device)
+        return PatientData(self.id, self.bag.to(device), genomics, self.target.to(device))
 
 
 @dataclass(frozen=True, slots=True)

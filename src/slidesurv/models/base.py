@@ -31,6 +31,13 @@ class Paper:
     url: str = ""
     licence: str = ""
 
+    def bibtex(self) -> str:
+        """The entry for a bibliography."""
+        fields = {"title": self.title, "author": self.authors, "booktitle": self.venue, "year": self.year}
+        fields |= {"url": self.url} if self.url else {}
+        body = "".join(f"  {name} = {{{value}}},\n" for name, value in fields.items())
+        return f"@inproceedings{{{self.key},\n{body}}}"
+
 
 class SurvivalModel(nn.Module, ABC):
     """A method of Table I.

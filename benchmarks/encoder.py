@@ -1,0 +1,144 @@
+"""One training step of a tile transformer, and of a plain attention model, beside the literature's way of writing them.
+
+    OMP_NUM_THREADS=1 env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE python benchmarks/encoder.py [N ...]
+
+The peers are the published algorithms written plainly below (zero rows prepended, matrices multiplied from the left,
+three convolutions, every row of the last layer), since the authors' programs cannot be installed. Same weights; logits
+are compared before anything is timed. Both run in float32; "fast" is ours with training.fast_matmul.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+
+import torch
+import torch.nn.functional as F
+from race import peak_megabytes, race
+from torch import Tensor, nn
+
+from slidesurv.models.attnmil import AttnMIL
+from slidesurv.models.transmil import TransMIL
+from slidesurv.nn.encoder import ClassTransformer, Layer
+from slidesurv.survival.losses import nll
+from slidesurv.training.device import fast_matmul
+from slidesurv.types import Bag, Sizes, SurvivalTarget
+
+SIZES = Sizes(tile=1024, bins=4)
+TARGET = SurvivalTarget(torch.tensor([10.0]), torch.tensor([True]), torch.tensor([1]))
+
+
+def plain_layer(layer: Layer, tokens: Tensor) -> Tensor:
+    attention = layer.attention
+    m, heads = attention.landmarks, attention.heads
+    n, dim = tokens.shape
+    x = F.pad(layer.norm(tokens), (0, 0, -n % m, 0))
+    q, k, v = (part.unflatten(-1, (heads, -1)).transpose(0, 1) for part in attention.qkv(x).chunk(3, -1))
+    q = q * (dim // heads) ** -0.5
+    landmark_q, landmark_k = (part.unflatten(1, (m, -1)).mean(2) for part in (q, k))
+    a1, a2, a3 = (
+        (a @ b.transpose(1, 2)).softmax(-1) for a, b in ((q, landmark_k), (landmark_q, landmark_k), (landmark_q, k))
+    )
+    z = a2.transpose(1, 2) / (a2.sum(-1).max() * a2.sum(-2).max())
+    eye = torch.eye(m)
+    for _ in range(6):
+        az = a2 @ z
+        z = z @ (13 * eye - az @ (15 * eye - az @ (7 * eye - az))) / 4
+    out = (a1 @ z) @ (a3 @ v) + attention.residual(v[None])[0]
+    return tokens + attention.dropout(attention.output(out.transpose(0, 1).flatten(1)))[-n:]
+
+
+def plain_encoder(encoder: ClassTransformer, tokens: Tensor) -> Tensor:
+    side = int((len(tokens) - 1) ** 0.5) + 1
+    tokens = torch.cat([encoder.token[0], tokens, tokens[: side * side - len(tokens)]])
+    tokens = plain_layer(encoder.first_layer, tokens)
+    image = tokens[1:].T.reshape(1, -1, side, side)
+    place = encoder.position
+    image = image + place.wide(image) + place.middle(image) + place.narrow(image)
+    tokens = torch.cat([tokens[:1], image.flatten(2)[0].T])
+    return encoder.norm(plain_layer(encoder.second_layer, tokens))[0]
+
+
+def plain_transmil(model: TransMIL, bag: Bag) -> Tensor:
+    return model.head(plain_encoder(model.encoder, model.embed(bag.features)))
+
+
+def stepper(model: nn.Module, logits, *, fast: bool = False, autocast: bool = False):
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-4, fused=True)
+
+    def step() -> None:
+        with fast_matmul(fast):
+            optimizer.zero_grad(set_to_none=True)
+            with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+                loss = nll(logits()[None].float(), TARGET).mean()
+            loss.backward()
+            optimizer.step()
+
+    return step
+
+
+def made_bag(n: int) -> Bag:
+    features = torch.rand(n, 1024, generator=torch.Generator().manual_seed(0))
+    return Bag("benchmark", features, torch.zeros(n, 2), torch.zeros(n))
+
+
+def transmil_steps(n: int) -> dict:
+    bag = made_bag(n)
+    torch.manual_seed(0)
+    lean, plain, exact = TransMIL(SIZES), TransMIL(SIZES), TransMIL(SIZES, attention="exact")
+    plain.load_state_dict(lean.state_dict())
+    lean.eval(), plain.eval()
+    with torch.inference_mode():
+        error = (lean(bag, None).logits - plain_transmil(plain, bag)).abs().max().item()
+    print(f"N = {n}: largest difference of logits {error:.1e}")
+    lean.train(), plain.train()
+    return {
+        "lean, fast": stepper(lean, lambda: lean(bag, None).logits, fast=True),
+        "lean": stepper(lean, lambda: lean(bag, None).logits),
+        "lean, bfloat16": stepper(lean, lambda: lean(bag, None).logits, fast=True, autocast=True),
+        "exact, fast": stepper(exact, lambda: exact(bag, None).logits, fast=True),
+        "plain": stepper(plain, lambda: plain_transmil(plain, bag)),
+    }
+
+
+def attnmil_steps(n: int) -> dict:
+    bag, model = made_bag(n), AttnMIL(SIZES)
+    call = lambda: model(bag, None).logits  # noqa: E731
+    return {
+        "fast": stepper(model, call, fast=True),
+        "bfloat16": stepper(model, call, fast=True, autocast=True),
+        "plain": stepper(model, call),
+    }
+
+
+def memory(which: str, n: int) -> None:
+    """Print the memory that one step takes beyond what stood before it."""
+    step = transmil_steps(n)[which]
+    before = peak_megabytes()
+    step(), step()
+    print(f"  {which:<44} {peak_megabytes() - before:9.0f} MB extra")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("n", nargs="*", type=int, default=[1000, 2000, 4000, 10000])
+    parser.add_argument("--memory", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    if arguments.memory:
+        memory(arguments.memory, arguments.n[0])
+        return
+    for n in arguments.n:
+        steps = transmil_steps(n)
+        race(f"tile transformer, one step, N = {n}", steps.pop("lean, fast"), steps, repeats=3)
+        for which in ("lean, fast", "exact, fast", "plain"):
+            shown = subprocess.run(  # noqa: S603
+                [sys.executable, __file__, str(n), "--memory", which], check=True, capture_output=True, text=True
+            )
+            print(shown.stdout.splitlines()[-1])
+    steps = attnmil_steps(10_000)
+    race("plain attention, one step, N = 10000", steps.pop("fast"), steps, repeats=5)
+
+
+if __name__ == "__main__":
+    main()

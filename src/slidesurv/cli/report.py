@@ -1,0 +1,21 @@
+"""``slidesurv report``: the page of a run."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["report"]
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="Run folder of 'slidesurv crossval'.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="HTML file [<run>/report.html].")] = None,
+) -> None:
+    """Write the report of a run again, as one self-contained HTML page.
+
+    Example: slidesurv report runs/luad
+    """
+    from slidesurv.report.page import write_report
+
+    print(f"Report: {write_report(run, output=output)}")

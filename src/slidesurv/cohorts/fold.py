@@ -1,0 +1,97 @@
+"""One fold: what was fitted on its training patients, and every patient seen through it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from slidesurv.cohorts.dataset import Dataset, FoldView
+from slidesurv.cohorts.preprocessing import Preprocessing
+from slidesurv.errors import ConfigError
+from slidesurv.genomics.views import PrincipalComponents, Standardise
+from slidesurv.survival.bins import fit_bins
+from slidesurv.types import Bag, PatientData, Sizes, Split, TimeBins
+
+__all__ = ["Fold", "fit_fold"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """A dataset as one fold's model sees it.
+
+    Attributes:
+        dataset: everybody.
+        split: who stands where.
+        preprocessing: fitted on ``split.train``.
+    """
+
+    dataset: Dataset
+    split: Split
+    preprocessing: Preprocessing
+
+    @property
+    def bins(self) -> TimeBins:
+        """The model's time bins."""
+        return self.preprocessing.bins
+
+    @property
+    def sizes(self) -> Sizes:
+        """What the data dictates to the model."""
+        return self.preprocessing.sizes
+
+    def patient(self, patient: str) -> PatientData:
+        """Everything about one patient, in float32: scaled tiles, genomics or None, follow-up as (1,) tensors."""
+        known, fitted = self.dataset.cohort[patient], self.preprocessing
+        genomics = fitted.genomics(self.dataset.expression_of(patient), self.dataset.embedding_of(patient))
+        bag = fitted.bag(self.dataset.bag(patient))
+        return PatientData(patient, bag, genomics, fitted.target(known.time, known.event))
+
+    def training_bags(self) -> Iterator[Bag]:
+        """The scaled bags of the training patients, one in memory at a time; nobody else's can be reached here."""
+        return map(self.preprocessing.bag, FoldView(self.dataset, self.split).bags())
+
+
+def fit_fold(
+    dataset: Dataset,
+    split: Split,
+    *,
+    n_bins: int = 4,
+    bins_from: Literal["train", "cohort"] = "train",
+    standardise_features: bool = False,
+    embedding: Literal["none", "table", "pca"] = "none",
+    components: int = 64,
+    whiten: bool = True,
+) -> Fold:
+    """Fit scales, components and time bins on the training patients.
+
+    Args:
+        dataset: everybody.
+        split: whose ``train`` is fitted on.
+        n_bins: T.
+        bins_from: "cohort" takes the bins from all patients, as most published programs do: the test patients'
+            follow-up then shapes what the model learns, so use it only to repeat a published protocol.
+        standardise_features: scale tile features, all training tiles counting alike.
+        embedding: the genomic embedding: the dataset's table as it is, principal components of the expression, or none.
+        components: D_g of the principal components.
+        whiten: give each component a standard deviation of 1 on the training patients.
+
+    Raises:
+        ConfigError: the embedding needs a table that the dataset has not, or more components than patients.
+        DataError: too few training deaths for the bins.
+    """
+    needed = {"none": "", "table": "embeddings", "pca": "expression"}[embedding]
+    if needed and getattr(dataset, needed) is None:
+        raise ConfigError(f"embedding = '{embedding}' needs a table: set [cohort] {needed}, or embedding = 'none'.")
+    view = FoldView(dataset, split)
+    told = view.cohort if bins_from == "train" else dataset.cohort
+    expression = view.expression() if dataset.expression is not None else None
+    reduced = expression if embedding == "pca" else None
+    fitted = Preprocessing(
+        bins=fit_bins([p.time for p in told], [p.event for p in told], n_bins=n_bins),
+        tile=dataset.tile,
+        features=Standardise.fit_parts(bag.features.numpy() for bag in view.bags()) if standardise_features else None,
+        genes=dataset.expression.genes if dataset.expression is not None else (),
+        expression=None if expression is None else Standardise.fit(expression),
+        components=None if reduced is None else PrincipalComponents.fit(reduced, components=components, whiten=whiten),
+        table=len(dataset.embeddings.genes) if embedding == "table" and dataset.embeddings is not None else 0,
+    )
+    return Fold(dataset, split, fitted)

@@ -1,0 +1,318 @@
+"""An experiment as one TOML file, checked whole before any data is read.
+
+Every section is a class below; a key that none of them knows is refused with the nearest one that is. Paths are
+relative to the file; ``$SLIDESURV_DATA`` at their start is the environment variable, or ``../shared/data``.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
+
+from slidesurv.errors import ConfigError, listing, unknown
+from slidesurv.files import check_id
+from slidesurv.registry import models
+
+__all__ = [
+    "CohortSection",
+    "Experiment",
+    "FeatureSection",
+    "GenomicSection",
+    "ModelSection",
+    "SplitSection",
+    "TrainingSection",
+    "read_experiment",
+]
+
+MOST_BYTES = 1_000_000
+
+
+def _locate(path: Path, info: ValidationInfo) -> Path:
+    if path.parts[:1] == ("$SLIDESURV_DATA",):
+        return Path(os.environ.get("SLIDESURV_DATA") or "../shared/data", *path.parts[1:])
+    return Path((info.context or {}).get("folder", ".")) / path.expanduser()
+
+
+Location = Annotated[Path, AfterValidator(_locate)]
+
+
+class Section(BaseModel):
+    """A table of the TOML file: no unknown key passes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CohortSection(Section):
+    """Who the patients are and where their files lie.
+
+    Attributes:
+        table: manifest, one row a slide; or an MCAT-family ``*_all_clean.csv[.zip]``.
+        format: how to read the table.
+        name: of the cohort; the table's name if left out.
+        event_column, dead, alive: where the event stands and its two values, when the column does not say.
+        time_column, time_unit: where the follow-up stands and its unit, when the column does not say.
+        features: folder of feature files; none for models that read no slides.
+        expression: patients × genes; read from the table itself for ``format = "mcat"``.
+        suffixes: of the genomic columns to read from an MCAT-family table.
+        embeddings: patients × D_g vectors, when the genomic embedding is ready-made.
+        clip: bound of expression values, against the tails of public tables; 0 leaves them.
+        missing: what to do about patients without features.
+        drop_invalid: leave out patients whose time is not usable, and list them.
+        allow_mixed: accept features of several encoders or resolutions.
+    """
+
+    table: Location
+    format: Literal["manifest", "mcat"] = "manifest"
+    name: str = ""
+    event_column: str | None = None
+    dead: str | None = None
+    alive: str | None = None
+    time_column: str | None = None
+    time_unit: Literal["days", "months", "years"] | None = None
+    features: Location | None = None
+    expression: Location | None = None
+    suffixes: tuple[str, ...] = ("_rnaseq",)
+    embeddings: Location | None = None
+    clip: float = Field(10.0, ge=0)
+    missing: Literal["error", "drop"] = "error"
+    drop_invalid: bool = False
+    allow_mixed: bool = False
+
+
+class SplitSection(Section):
+    """How patients are divided.
+
+    Attributes:
+        kind: "kfold" makes folds, "mcat" reads a folder of ``splits_*.csv``, "file" a ``splits.json`` of ours.
+        path: folder or file of the latter two.
+        folds: number of folds to make.
+        seed: of the folds and of the tuning parts.
+        tune: share of the training patients kept for choosing the epoch; 0 keeps none.
+    """
+
+    kind: Literal["kfold", "mcat", "file"] = "kfold"
+    path: Location | None = None
+    folds: int = Field(5, ge=2)
+    seed: int = 0
+    tune: float = Field(0.2, ge=0, le=0.5)
+
+    @model_validator(mode="after")
+    def _has_path(self) -> Self:
+        if self.kind != "kfold" and self.path is None:
+            raise ValueError(f"[splits] kind = '{self.kind}' needs a path")
+        return self
+
+
+class FeatureSection(Section):
+    """What is done to tile features.
+
+    Attributes:
+        standardise: scale each column to mean 0, sd 1 of the training tiles.
+        max_tiles: look at a fixed random subset of larger bags; none by default.
+    """
+
+    standardise: bool = False
+    max_tiles: int | None = Field(None, ge=1)
+
+
+class GenomicSection(Section):
+    """What a model learns to rebuild, or reads.
+
+    Attributes:
+        embedding: the table of embeddings as it is, principal components of the training expression, or none.
+        components: number of principal components.
+        whiten: scale components to standard deviation 1.
+        shuffle: give each training patient another's genome; a control that must find nothing.
+    """
+
+    embedding: Literal["none", "table", "pca"] = "pca"
+    components: int = Field(64, ge=1)
+    whiten: bool = True
+    shuffle: bool = False
+
+
+class TrainingSection(Section):
+    """How a model is fitted and which epoch is kept.
+
+    Attributes:
+        protocol: "leakfree" never looks at the test fold; "paper" keeps the epoch that is best on it, and takes time
+            bins from the whole cohort: optimistic, and said so wherever it is shown.
+        seeds: one run of all folds each.
+        n_bins: time bins T.
+        epochs: passes over the training patients; the protocol "paper" makes 100 unless told otherwise.
+        choose: leak-free only: keep the epoch with the lowest NLL on the tuning part, or the last.
+        patience: stop after so many epochs without a better one; none goes on to the end.
+        learning_rate, weight_decay: of Adam.
+        schedule: of the learning rate, stepped once an epoch.
+        accumulate: patients a step; the last, shorter window counts too.
+        event_weight: share of the loss kept for deaths alone.
+        device: "auto" takes the first GPU there is.
+        precision: "bfloat16" runs matrix products in bfloat16 where the device has it.
+        threads: of each worker process; results may differ in the last digit between numbers of threads.
+        checkpoint_seconds: least time between two checkpoints inside a fold.
+        fast_matmul: let matrix products take the fastest kernel that is measured to keep float32 accuracy here.
+    """
+
+    protocol: Literal["leakfree", "paper"] = "leakfree"
+    seeds: tuple[int, ...] = Field((1,), min_length=1)
+    n_bins: int = Field(4, ge=2, le=50)
+    epochs: int = Field(20, ge=1)
+    choose: Literal["tune", "last"] = "tune"
+    patience: int | None = Field(None, ge=1)
+    learning_rate: float = Field(2e-4, gt=0, le=1)
+    weight_decay: float = Field(1e-5, ge=0)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    accumulate: int = Field(1, ge=1)
+    event_weight: float = Field(0.0, ge=0, le=1)
+    device: str = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    threads: int = Field(1, ge=1)
+    checkpoint_seconds: float = Field(60.0, ge=0)
+    fast_matmul: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _paper_epochs(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("protocol") == "paper":
+            return {"epochs": 100, **values}
+        return values
+
+
+class ModelSection(BaseModel):
+    """One row of the results: a model, and every choice that differs from its defaults.
+
+    Attributes:
+        name: as in ``slidesurv models``.
+        label: how tables call the row; the name if left out.
+        preset: a named set of choices of the model, which the other keys override.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+    label: str = ""
+    preset: str | None = None
+
+    @property
+    def title(self) -> str:
+        """How tables call this row."""
+        return self.label or self.name
+
+    @property
+    def slug(self) -> str:
+        """How folders call this row."""
+        words = "".join(letter if letter.isalnum() else " " for letter in self.title.lower()).split()
+        return check_id("-".join(words), what="label of a model")
+
+    def choices(self) -> dict[str, Any]:
+        """The keywords of the constructor, checked against it.
+
+        Raises:
+            ConfigError: the model, the preset or a keyword is not known, or has the wrong type.
+        """
+        preset = {}
+        if self.preset is not None:
+            presets = models[self.name].presets
+            if self.preset not in presets:
+                raise ConfigError(f"In model '{self.name}': {unknown('preset', self.preset, presets)}")
+            preset = dict(presets[self.preset])
+        return models.bind(self.name, {**preset, **(self.model_extra or {})})
+
+    def plain_choices(self) -> dict[str, Any]:
+        """`choices` as JSON has them."""
+        return {key: asdict(v) if is_dataclass(v) else v for key, v in self.choices().items()}  # type: ignore[arg-type]
+
+
+class Experiment(Section):
+    """A whole experiment: ``slidesurv init`` writes one with comments."""
+
+    name: str
+    cohort: CohortSection
+    splits: SplitSection = SplitSection()
+    features: FeatureSection = FeatureSection()
+    genomics: GenomicSection = GenomicSection()
+    training: TrainingSection = TrainingSection()
+    models: tuple[ModelSection, ...] = Field(min_length=1)
+
+    def check(self) -> None:
+        """Check what needs the registry: every model's choices, and that rows can be told apart.
+
+        Raises:
+            ConfigError: see `ModelSection.choices`; or two rows have the same label.
+        """
+        check_id(self.name, what="name of the experiment")
+        slugs = [row.slug for row in self.models]
+        if twice := sorted({slug for slug in slugs if slugs.count(slug) > 1}):
+            raise ConfigError(f"Several [[models]] are called {listing(twice)}: give each its own label.")
+        for row in self.models:
+            row.choices()
+
+
+def read_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Read an experiment and check it.
+
+    Args:
+        path: a TOML file.
+        overrides: ``"training.epochs=5"`` or ``"models.0.dim=128"``, applied to what the file says.
+
+    Raises:
+        ConfigError: the file cannot be read, a key is unknown or a value is not allowed.
+    """
+    values = _read_toml(path)
+    for override in overrides:
+        _override(values, override)
+    try:
+        experiment = Experiment.model_validate(values, context={"folder": str(path.parent)})
+    except ValidationError as error:
+        raise ConfigError(f"In '{path.name}': {_explain(error)}") from None
+    experiment.check()
+    return experiment
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise ConfigError(f"'{path}' is larger than {MOST_BYTES:,} bytes: that is no experiment file.")
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"Cannot read '{path}' as TOML: {error}. 'slidesurv init' writes a commented one.") from error
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    if not equals:
+        raise ConfigError(f"'{override}' sets nothing: write --set section.key=value.")
+    *parents, last = path.split(".")
+    place: Any = values
+    try:
+        for key in parents:
+            place = place[int(key)] if isinstance(place, list) else place.setdefault(key, {})
+        place[last] = _toml_value(text)
+    except (IndexError, ValueError, TypeError, AttributeError):
+        raise ConfigError(f"'{path}' leads to no key of the experiment: write --set section.key=value.") from None
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _explain(error: ValidationError) -> str:
+    """Say the first thing that is wrong, with the nearest key where one was misspelt."""
+    first = error.errors()[0]
+    where, key = [str(part) for part in first["loc"][:-1]], str(first["loc"][-1]) if first["loc"] else ""
+    place = f"[{'.'.join(where)}] " if where else ""
+    if first["type"] == "extra_forbidden":
+        section: Any = Experiment
+        for part in where:
+            section = section.model_fields[part].annotation
+        return f"{place}{unknown('key', key, section.model_fields)}"
+    if first["type"] == "missing":
+        return f"{place}'{key}' is missing. 'slidesurv init' writes a file with every key explained."
+    return f"{place}{key} = {first['input']!r}: {first['msg']}."

@@ -1,0 +1,180 @@
+"""The curves of a run: who is better, who lives longer, is the promised survival kept, did training behave."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from slidesurv.report.drawing import BLUE, GREEN, INK, ORANGE, PURPLE, Picture, canvas, style, svg
+from slidesurv.report.run import FoldResult, Method, Numbers, Run
+from slidesurv.report.table import Score
+from slidesurv.survival.accuracy import calibration, survival_at
+from slidesurv.survival.estimators import at_risk, kaplan_meier, log_rank
+
+__all__ = ["calibrated", "learning", "overview", "risk_groups"]
+
+Mask = NDArray[np.bool_]
+UNFINISHED = "No fold was finished for every seed, so that there is nothing to draw."
+
+
+def overview(scores: Sequence[Score]) -> Picture:
+    """Draw the C-index of every method: a dot a fold, a bar for the pooled value's interval."""
+    with style():
+        figure, (axes,) = canvas(9.6, 0.9 + 0.42 * len(scores))
+        axes.axvline(0.5, color=INK, linewidth=0.8, linestyle=":")
+        for height, row in enumerate(reversed(scores)):
+            folds = [entry.value for entry in row.folds]
+            axes.scatter(folds, [height - 0.22] * len(folds), s=12, facecolors="none", edgecolors=INK, linewidths=0.7)
+            axes.hlines(height, row.pooled.low, row.pooled.high, color=BLUE, linewidth=3)
+            axes.plot([row.pooled.value], [height], "D", color=BLUE, markersize=6)
+        axes.set_yticks(range(len(scores)), [row.label for row in reversed(scores)])
+        axes.set(ylim=(-0.6, len(scores) - 0.5), xlabel=f"C-index {scores[0].stamp}".strip())
+        words = "; ".join(f"{row.label} {row.pooled}" for row in scores)
+        drawn = svg(figure, name="overview", alt=f"C-index of each method: {words}")
+    return Picture(drawn, "Diamond and bar: pooled C-index and its 95 % interval. Circles: single folds. Dots: chance.")
+
+
+def risk_groups(run: Run, method: Method, name: str) -> Picture:
+    """Draw the survival of patients called high and low risk, with the numbers still at risk.
+
+    The cut is the median risk of each fold's training patients; over seeds the majority counts, and a draw is high.
+    """
+    if not method.complete:
+        return Picture("", UNFINISHED)
+    time, event, fold = method.follow_up()
+    high = method.pool(lambda result: result.risk >= result.cut).mean(0) >= 0.5  # (B,)
+    with style():
+        figure, (axes,) = canvas(4.6, 3.7)
+        axes.set(xlim=(0, time.max() * 1.02), ylim=(0, 1.02), ylabel="alive", title=run.titled(method))
+        axes.set_xticks([tick for tick in axes.get_xticks() if tick <= time.max()])
+        groups = (
+            _Group("high", ORANGE, "-", time[high], event[high]),
+            _Group("low", BLUE, "--", time[~high], event[~high]),
+        )
+        for line, group in enumerate(groups):
+            _survival(axes, group)
+            _numbers_at_risk(axes, group, height=-0.27 - 0.08 * line)
+        axes.set_xlabel("months; below: patients at risk", labelpad=6)
+        axes.legend(loc="best")
+        words = _compared(time, event, high, fold)
+        drawn = svg(figure, name=name, alt=f"Kaplan–Meier curves of {method.label}. {words}")
+    return Picture(drawn, f"{words} {run.stamp}".strip())
+
+
+def _compared(time: Numbers, event: Mask, high: Mask, fold: NDArray[np.int64]) -> str:
+    """Say how far apart the two groups are, compared inside each fold."""
+    counts = f"{int(high.sum())} patients at high and {int((~high).sum())} at low risk"
+    p = math.nan if high.all() or not high.any() else log_rank(time, event, high, strata=fold).p
+    if math.isnan(p):
+        return f"{counts}. No log-rank test: it needs deaths, and both groups in one fold."
+    return f"{counts}; log-rank p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}, stratified by fold."
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Patients of one risk, and how they are drawn."""
+
+    word: str
+    colour: str
+    dash: str
+    time: Numbers
+    event: Mask
+
+
+def _survival(axes: Axes, group: _Group) -> None:
+    if not len(group.time):
+        return
+    curve = kaplan_meier(group.time, group.event)
+    months = np.append(0, curve.time)
+    alive, low, high = (np.append(1, values) for values in (curve.survival, curve.low, curve.high))
+    label = f"{group.word} risk"
+    axes.step(months, alive, where="post", color=group.colour, linestyle=group.dash, linewidth=1.6, label=label)
+    axes.fill_between(months, low, high, step="post", color=group.colour, alpha=0.15, linewidth=0)
+
+
+def _numbers_at_risk(axes: Axes, group: _Group, *, height: float) -> None:
+    """Write a row of numbers under the axis, at its ticks."""
+    place = axes.get_xaxis_transform()
+    axes.text(-0.06, height, group.word, transform=axes.transAxes, ha="right", color=group.colour)
+    for tick, count in zip(axes.get_xticks(), at_risk(group.time, axes.get_xticks()), strict=True):
+        axes.text(tick, height, str(count), transform=place, ha="center", color=group.colour)
+
+
+def calibrated(run: Run, method: Method, name: str) -> Picture:
+    """Draw the survival that was promised against the survival that came, at the cohort's median follow-up."""
+    if not method.complete:
+        return Picture("", UNFINISHED)
+    time, event, _ = method.follow_up()
+    month = _horizon(run, time)
+    alive = method.pool(lambda result: survival_at(result.edges, result.survival, month)).mean(0)  # (B,)
+    groups = calibration(time, event, alive, at=month)
+    with style():
+        figure, (axes,) = canvas(3.4, 3.3)
+        axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":")
+        axes.vlines(groups.predicted, groups.low, groups.high, color=BLUE, linewidth=1.2)
+        axes.plot(groups.predicted, groups.observed, "o", color=BLUE, markersize=5)
+        axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted", ylabel="observed", aspect="equal")
+        axes.set_title(run.titled(method))
+        drawn = svg(figure, name=name, alt=f"{method.label}: predicted against observed survival at {month:.3g} months")
+    unseen = int(np.isnan(groups.observed).sum())
+    left_out = f"; {unseen} groups were not watched so long and are left out" if unseen else ""
+    caption = f"Alive at {month:.3g} months, patients grouped by predicted survival{left_out}. {run.stamp}"
+    return Picture(drawn, caption.strip())
+
+
+def _horizon(run: Run, time: Numbers) -> float:
+    """The cohort's median follow-up; the middle of the times where so few were watched long that it is not known."""
+    month = float(run.cohort.get("median_follow_up_months") or math.inf)
+    return month if math.isfinite(month) else float(np.median(time))
+
+
+def learning(run: Run, method: Method, name: str) -> Picture:
+    """Draw what happened while training: a line a fold and seed, a dot at the epoch that was kept.
+
+    The test fold is drawn only where the protocol looked at it.
+    """
+    if not method.results:
+        return Picture("", UNFINISHED)
+    results = list(method.results.values())
+    watched = "test" if run.stamp else "tune"
+    panels = {
+        "negative log-likelihood": {"train_nll": BLUE, f"{watched}_nll": ORANGE},
+        "C-index": {f"{watched}_c_index": ORANGE},
+        "the model's own losses": _own_losses(results),
+    }
+    with style():
+        figure, axes = canvas(9.6, 2.9, columns=3)
+        figure.suptitle(run.titled(method), fontsize=10)
+        for panel, (title, columns) in zip(axes, panels.items(), strict=True):
+            _lines(panel, results, columns)
+            panel.set(xlabel="epoch", title=title)
+        drawn = svg(figure, name=name, alt=f"Learning curves of {method.label}, {len(results)} trainings")
+    return Picture(drawn, f"{len(results)} trainings; a dot marks the epoch that was kept. {run.stamp}".strip())
+
+
+def _own_losses(results: Sequence[FoldResult]) -> dict[str, str]:
+    """The losses that only this model has, with a colour each."""
+    names = [name for name in results[0].history if name.startswith("train_")]
+    own = [name for name in names if name not in ("train_loss", "train_nll")]
+    return dict(zip(own, cycle((PURPLE, GREEN, BLUE, ORANGE)), strict=False))
+
+
+def _lines(axes: Axes, results: Sequence[FoldResult], columns: Mapping[str, str]) -> None:
+    """Draw the columns that were measured, or say that none was."""
+    measured = [name for name in columns if any(np.isfinite(r.history.get(name, np.nan)).any() for r in results)]
+    for name in measured:
+        for result in (each for each in results if name in each.history):
+            epochs, values = result.history["epoch"], result.history[name]
+            kept = epochs == result.epoch
+            axes.plot(epochs, values, color=columns[name], linewidth=0.8, alpha=0.5)
+            axes.plot(epochs[kept], values[kept], "o", color=columns[name], markersize=3)
+        axes.plot([], [], color=columns[name], label=name.replace("_", " "))
+    if measured:
+        axes.legend(fontsize=8)
+    else:
+        axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center")
+        axes.set(xticks=[], yticks=[])

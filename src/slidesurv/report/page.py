@@ -1,0 +1,131 @@
+"""The report: one self-contained page that says what was found, how sure that is, and what could not be made."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from slidesurv.files import write_text
+from slidesurv.report.curves import calibrated, learning, overview, risk_groups
+from slidesurv.report.drawing import Picture
+from slidesurv.report.planted import find, picture
+from slidesurv.report.read import read_run
+from slidesurv.report.reconstruction import judge
+from slidesurv.report.run import Method, Run
+from slidesurv.report.table import Score, score, write_tables
+from slidesurv.report.words import MEANINGS, audit_verdict, found, headline, without_folders
+
+__all__ = ["write_report"]
+
+PROTOCOLS = {
+    "leakfree": "Leak-free: nothing was fitted, tuned or chosen on the patients that judge.",
+    "paper": "OPTIMISTIC: the epoch was chosen on the test fold, as the literature does. Expect less of new patients.",
+}
+FACTS = ("name", "patients", "slides", "deaths", "event_share", "median_follow_up_months", "sites")
+
+
+def write_report(folder: Path, *, output: Path | None = None, reference: str | None = None) -> Path:
+    """Write the page of a run, and beside it ``comparison.csv``, ``comparison.md`` and ``metrics.json``.
+
+    The same run gives the same bytes.
+
+    Args:
+        folder: a run folder.
+        output: the page; ``report.html`` in the run folder by default.
+        reference: slug of the method that the others are compared with; the first by default.
+
+    Returns:
+        Where the page stands.
+
+    Raises:
+        DataError: this is no run folder, or a file of it is broken.
+        ConfigError: no method has the reference's slug.
+    """
+    run = read_run(folder)
+    scores = score(run, reference=reference)
+    page = output or folder / "report.html"
+    write_tables(scores, page.parent)
+    write_text(page, _render(run, scores))
+    return page
+
+
+def _render(run: Run, scores: list[Score]) -> str:
+    loader = PackageLoader("slidesurv.report", ".")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.filters.update(plain=without_folders, drawn=_drawn, number=_number)
+    return environment.get_template("page.html.j2").render(
+        run=run,
+        scores=scores,
+        protocol=PROTOCOLS[run.protocol],
+        headline=headline(scores),
+        audit_verdict=audit_verdict(run),
+        overview=overview(scores),
+        facts=sorted(run.cohort.items(), key=lambda fact: FACTS.index(fact[0]) if fact[0] in FACTS else len(FACTS)),
+        pictures=_pictures(run),
+        reconstructions=[(method, judged) for method in run.methods if (judged := judge(method, run.folds))],
+        diagnostics=[row for method in run.methods for row in _diagnostics(method)],
+        truths=[(method, truth := find(run, method), found(truth)) for method in run.methods],
+        training=[_training(method) for method in run.methods],
+        finished=sum(len(method.results) for method in run.methods),
+        trainings=len(run.methods) * len(run.seeds) * run.folds,
+    )
+
+
+def _pictures(run: Run) -> dict[str, list[Picture]]:
+    """Every kind of curve, one picture a method; names are numbers because slugs may not be ids."""
+    kinds: dict[str, Callable[[Run, Method, str], Picture]] = {
+        "survival": risk_groups,
+        "calibration": calibrated,
+        "learning": learning,
+    }
+    if run.planted:
+        kinds["planted"] = picture
+    return {
+        kind: [draw(run, method, f"{kind}{number}") for number, method in enumerate(run.methods)]
+        for kind, draw in kinds.items()
+    }
+
+
+def _diagnostics(method: Method) -> list[dict[str, Any]]:
+    """Mean, least and greatest of every diagnostic over the patients of all finished folds."""
+    tables = [result.diagnostics for result in method.results.values() if result.diagnostics]
+    names = [name for name in (tables[0] if tables else ()) if name != "patient_id"]
+    rows = []
+    for name in names:
+        values = np.concatenate([table[name] for table in tables if name in table])
+        values = values[np.isfinite(values)]
+        if len(values):
+            facts = {"mean": values.mean(), "least": values.min(), "greatest": values.max()}
+            rows.append({"label": method.label, "name": name, "meaning": MEANINGS.get(name, "—"), **facts})
+    return rows
+
+
+def _training(method: Method) -> Mapping[str, Any]:
+    results = list(method.results.values())
+    if not results:
+        return {"method": method, "seconds": None, "epochs": "—", "finished": 0}
+    epochs = sorted({result.epoch for result in results})
+    span = str(epochs[0]) if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}"
+    seconds = sum(result.seconds for result in results)
+    return {"method": method, "seconds": seconds, "epochs": span, "finished": len(results)}
+
+
+def _drawn(shown: Picture) -> Markup:
+    """An svg of ours is markup: matplotlib has escaped every text in it."""
+    return Markup(shown.svg)
+
+
+def _number(value: object) -> str:
+    """Three significant digits for a fraction, all digits of a whole number, the words of a word."""
+    if value is None or value == "":
+        return "—"
+    try:
+        number = float(str(value))
+    except ValueError:
+        return str(value)
+    if not np.isfinite(number):
+        return "—"
+    return f"{number:,.0f}" if number == int(number) else f"{number:.3g}"

@@ -1,0 +1,134 @@
+"""A run in memory: what was asked, what came back for every method, seed and fold, and what is missing."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Failure", "FoldResult", "Method", "Run"]
+
+Numbers: TypeAlias = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class FoldResult:
+    """What one model said about the B test patients of one fold, in order of their ids.
+
+    Attributes:
+        patients: (B,) ids.
+        time: (B,) months to death or to the last time seen alive.
+        event: (B,) bool, True = death seen.
+        risk: (B,) a larger value means an earlier death.
+        survival: (B, T) probability of being alive at the end of each bin.
+        cut: the median risk of the fold's training patients; at or above it, risk is called high.
+        edges: (T+1,) months.
+        epoch: the epoch that was kept.
+        seconds: time to train and predict.
+        history: (epochs,) each column of history.csv; a value that was not measured is NaN.
+        reconstruction: (patients with genomics,) each column of reconstruction.csv, and their ids; {} without one.
+        diagnostics: (patients,) each numeric column of diagnostics.csv; {} without one.
+    """
+
+    patients: tuple[str, ...]
+    time: Numbers
+    event: NDArray[np.bool_]
+    risk: Numbers
+    survival: Numbers
+    cut: float
+    edges: Numbers
+    epoch: int
+    seconds: float
+    history: Mapping[str, Numbers]
+    reconstruction: Mapping[str, Any]
+    diagnostics: Mapping[str, Numbers]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One line of the comparison.
+
+    Attributes:
+        label: the name to show.
+        slug: its folder in the run.
+        genomics: "never", "training" or "always".
+        results: by seed and fold; a fold that failed is absent here and stands in `Run.failures`.
+        complete: the folds that every seed finished; every figure is made of these.
+    """
+
+    label: str
+    slug: str
+    model: str
+    slides: str
+    genomics: str
+    parameters: int
+    choices: Mapping[str, Any]
+    results: Mapping[tuple[int, int], FoldResult]
+    seeds: tuple[int, ...]
+    complete: tuple[int, ...]
+
+    def pool(self, value: Callable[[FoldResult], Any], folds: Sequence[int] | None = None) -> NDArray[Any]:
+        """Line up one value of every test patient, fold after fold.
+
+        Args:
+            value: gives (B_k,) for the result of a fold.
+            folds: some of the complete folds; all of them by default.
+
+        Returns:
+            (S, B) for S seeds.
+        """
+        folds = self.complete if folds is None else folds
+        return np.array([np.concatenate([value(self.results[seed, fold]) for fold in folds]) for seed in self.seeds])
+
+    def follow_up(self, folds: Sequence[int] | None = None) -> tuple[Numbers, NDArray[np.bool_], NDArray[np.int64]]:
+        """Time, event and fold, each (B,), in the order of `pool`."""
+        folds = self.complete if folds is None else folds
+        results = [self.results[self.seeds[0], fold] for fold in folds]
+        time = np.concatenate([np.empty(0), *(result.time for result in results)])
+        event = np.concatenate([np.empty(0, dtype=bool), *(result.event for result in results)])
+        sizes = [len(result.patients) for result in results]
+        return time, event, np.repeat(np.array(folds, dtype=np.int64), sizes)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What did not come to its end, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run folder.
+
+    Attributes:
+        protocol: "leakfree", or "paper": the epoch was chosen on the test fold.
+        cohort: name, patients, slides, deaths, event_share, median_follow_up_months, sites.
+        planted: for a synthetic cohort, what truth it carries; None for a real one.
+        programme: the planted value of each patient.
+        audit: one row a fold and part, as text.
+    """
+
+    experiment: str
+    protocol: str
+    seeds: tuple[int, ...]
+    folds: int
+    methods: tuple[Method, ...]
+    cohort: Mapping[str, Any]
+    planted: str | None
+    programme: Mapping[str, float]
+    versions: Mapping[str, str]
+    command: str
+    failures: tuple[Failure, ...]
+    audit: tuple[Mapping[str, str], ...] = field(default=())
+
+    @property
+    def stamp(self) -> str:
+        """The word that goes with every number of the run; "" when the protocol needs none."""
+        return "OPTIMISTIC" if self.protocol == "paper" else ""
+
+    def titled(self, method: Method) -> str:
+        """The title of a picture of one method, which may travel without its page."""
+        return f"{method.label} ({self.stamp})" if self.stamp else method.label

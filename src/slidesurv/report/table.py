@@ -1,0 +1,201 @@
+"""The comparison: how well each method orders patients, how sure that is, and how it differs from a reference."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slidesurv.errors import ConfigError, unknown
+from slidesurv.files import write_csv, write_json, write_text
+from slidesurv.report.estimate import DASH, Estimate
+from slidesurv.report.run import Method, Numbers, Run
+from slidesurv.survival.concordance import concordance
+from slidesurv.survival.resampling import bootstrap_concordance, interval, pooled_concordance, undefined
+
+__all__ = ["Score", "markdown", "score", "write_tables"]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One row of the comparison. A larger C-index is better; 0.5 is chance.
+
+    Attributes:
+        folds: the C-index of each fold, mean over seeds.
+        mean: over the folds that have one, with their number in the note.
+        sd: spread over those folds; not a confidence interval.
+        pooled: C-index over the pairs inside every complete fold, mean over seeds.
+        difference: pooled C-index minus the reference's, on the patients both judged and on the same resamples.
+        reference: label of the method compared with.
+        is_reference: whether that is this row.
+        patients: test patients of the complete folds.
+        deaths: among them.
+        stamp: stands beside every number.
+    """
+
+    label: str
+    slug: str
+    genomics: str
+    folds: tuple[Estimate, ...]
+    mean: Estimate
+    sd: float
+    pooled: Estimate
+    difference: Estimate
+    reference: str
+    is_reference: bool
+    patients: int
+    deaths: int
+    stamp: str
+
+    @property
+    def notes(self) -> list[str]:
+        """Everything that a reader must know about this row."""
+        noted = [f"fold {fold}: {entry.note}" for fold, entry in enumerate(self.folds) if entry.note]
+        return [*noted, *(note for note in (self.mean.note, self.pooled.note, self.difference.note) if note)]
+
+
+def score(run: Run, *, reference: str | None = None, resamples: int = 2000, seed: int = 0) -> list[Score]:
+    """Score every method of a run.
+
+    Args:
+        run: from `read_run`.
+        reference: slug of the method that the others are compared with; the first by default.
+        resamples: bootstrap resamples of patients, drawn inside each fold.
+        seed: of the resampling. Every method meets the same resamples, so that differences are paired.
+
+    Raises:
+        ConfigError: no method has the reference's slug.
+    """
+    slugs = [method.slug for method in run.methods]
+    if reference is not None and reference not in slugs:
+        raise ConfigError(unknown("method", reference, slugs))
+    other = run.methods[slugs.index(reference) if reference else 0]
+    return [_row(run, method, other, resamples, seed) for method in run.methods]
+
+
+def _row(run: Run, method: Method, reference: Method, resamples: int, seed: int) -> Score:
+    folds = tuple(_fold(method, fold) for fold in range(run.folds))
+    values = [entry.value for entry in folds if not math.isnan(entry.value)]
+    event = method.follow_up()[1]
+    return Score(
+        label=method.label,
+        slug=method.slug,
+        genomics=method.genomics,
+        folds=folds,
+        mean=_mean(values, run.folds),
+        sd=float(np.std(values, ddof=1)) if len(values) > 1 else math.nan,
+        pooled=_pooled(method, run.folds, resamples, seed),
+        difference=_difference(method, reference, resamples, seed),
+        reference=reference.label,
+        is_reference=method is reference,
+        patients=len(event),
+        deaths=int(event.sum()),
+        stamp=run.stamp,
+    )
+
+
+def _fold(method: Method, fold: int) -> Estimate:
+    if fold not in method.complete:
+        missing = [str(seed) for seed in method.seeds if (seed, fold) not in method.results]
+        return Estimate(note=f"not finished for seed {', '.join(missing)}")
+    results = [method.results[seed, fold] for seed in method.seeds]
+    value = float(np.mean([concordance(each.event, each.time, each.risk).index for each in results]))
+    if math.isnan(value):
+        deaths, patients = int(results[0].event.sum()), len(results[0].patients)
+        return Estimate(note=f"no pair can be compared: {deaths} deaths among {patients} test patients")
+    flat = any(np.ptp(each.risk) == 0 for each in results)
+    return Estimate(value, note="a seed gives every patient the same risk" if flat else "")
+
+
+def _mean(values: Sequence[float], folds: int) -> Estimate:
+    note = "" if len(values) == folds else f"mean over {len(values)} of {folds} folds"
+    return Estimate(float(np.mean(values)) if values else math.nan, note=note)
+
+
+def _pooled(method: Method, folds: int, resamples: int, seed: int) -> Estimate:
+    time, event, fold = method.follow_up()
+    if not len(time):
+        return Estimate(note="no fold was finished for every seed")
+    risk = method.pool(lambda result: result.risk)  # (S, B)
+    value = _mean_index(event, time, risk, fold)
+    if math.isnan(value):
+        return Estimate(note=f"no pair can be compared: {int(event.sum())} deaths among {len(event)} test patients")
+    samples = bootstrap_concordance(event, time, risk, resamples=resamples, seed=seed, strata=fold).mean(0)
+    some = "" if len(method.complete) == folds else f"pooled over {len(method.complete)} of {folds} folds"
+    return Estimate(value, *interval(samples), note="; ".join(filter(None, (some, _left_out(samples)))))
+
+
+def _difference(method: Method, reference: Method, resamples: int, seed: int) -> Estimate:
+    """Compare two methods on the folds both completed, each as the mean over its seeds."""
+    if method is reference:
+        return Estimate()
+    folds = [fold for fold in method.complete if fold in reference.complete]
+    if not folds:
+        return Estimate(note=f"no fold was finished by both this method and {reference.label}")
+    time, event, fold = method.follow_up(folds)
+    risks = [each.pool(lambda result: result.risk, folds) for each in (method, reference)]
+    value = _mean_index(event, time, risks[0], fold) - _mean_index(event, time, risks[1], fold)
+    if math.isnan(value):
+        return Estimate(note="no pair can be compared on the folds that both finished")
+    samples = bootstrap_concordance(event, time, np.concatenate(risks), resamples=resamples, seed=seed, strata=fold)
+    ours, theirs = samples[: len(method.seeds)].mean(0), samples[len(method.seeds) :].mean(0)
+    some = "" if tuple(folds) == reference.complete else f"compared on folds {', '.join(map(str, folds))} only"
+    return Estimate(value, *interval(ours - theirs), note=some)
+
+
+def _mean_index(event: NDArray[np.bool_], time: Numbers, risk: Numbers, fold: NDArray[np.int64]) -> float:
+    """The C-index inside folds, averaged over the rows of an (S, B) risk."""
+    return float(np.mean([pooled_concordance(event, time, each, fold).index for each in risk]))
+
+
+def _left_out(samples: Numbers) -> str:
+    missing = undefined(samples)
+    return f"{missing} of {len(samples)} resamples hold no pair to compare and are left out" if missing else ""
+
+
+def markdown(scores: Sequence[Score]) -> str:
+    """The comparison as a Markdown table, with its notes below."""
+    stamp = f" {scores[0].stamp}" if scores[0].stamp else ""
+    head = ["Method", "Genomics", "C-index, pooled (95 % CI)", f"Difference to {scores[0].reference} (95 % CI)"]
+    lines = [[*head, "Mean over folds", "SD over folds"], ["---"] * 6]
+    for row in scores:
+        figures = [str(row.pooled), row.difference.text(signed=True), str(row.mean), str(Estimate(row.sd))]
+        lines.append([row.label, row.genomics, *(text if text == DASH else text + stamp for text in figures)])
+    table = "\n".join(f"| {' | '.join(_escape(cell) for cell in line)} |" for line in lines)
+    notes = "".join(f"- {_escape(row.label)}: {note}.\n" for row in scores for note in row.notes)
+    return f"{table}\n\n{notes}" if notes else f"{table}\n"
+
+
+def _escape(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("\n", " ")
+
+
+def write_tables(scores: Sequence[Score], folder: Path) -> None:
+    """Write ``comparison.csv``, ``comparison.md`` and ``metrics.json``.
+
+    A value that is not defined is an empty cell, a dash or null; the reason stands in the notes.
+    """
+    rows = [_flat(row) for row in scores]
+    write_csv(folder / "comparison.csv", rows, list(rows[0]))
+    write_text(folder / "comparison.md", markdown(scores))
+    write_json(folder / "metrics.json", [{**row, "notes": each.notes} for row, each in zip(rows, scores, strict=True)])
+
+
+def _flat(row: Score) -> dict[str, Any]:
+    numbers: Mapping[str, float] = {
+        "c_index": row.pooled.value,
+        "c_index_low": row.pooled.low,
+        "c_index_high": row.pooled.high,
+        "difference": row.difference.value,
+        "difference_low": row.difference.low,
+        "difference_high": row.difference.high,
+        "fold_mean": row.mean.value,
+        "fold_sd": row.sd,
+        **{f"fold_{fold}": entry.value for fold, entry in enumerate(row.folds)},
+    }
+    described = {"label": row.label, "slug": row.slug, "genomics": row.genomics, "reference": row.reference}
+    counts = {"patients": row.patients, "deaths": row.deaths, "stamp": row.stamp, "notes": "; ".join(row.notes)}
+    return {**described, **{name: None if math.isnan(x) else x for name, x in numbers.items()}, **counts}

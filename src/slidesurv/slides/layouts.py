@@ -1,0 +1,159 @@
+"""Feature files as the field's tools leave them.
+
+=========  ============================  ===============================================
+producer   file                          what is read
+=========  ============================  ===============================================
+TRIDENT    ``<slide>.h5``                ``features`` (N, D) or (1, N, D), ``coords``
+CLAM       ``h5_files/``, ``pt_files/``  the same; a ``.pt`` is a bare tensor
+STAMP      ``<slide>.h5``                ``feats`` in half precision, ``coords`` in µm
+=========  ============================  ===============================================
+
+Differs: a file without coordinates gets zeros; STAMP's stay in µm, rounded, because the file does not hold the
+slide's resolution.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import is_zipfile
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+from torch.serialization import get_unsafe_globals_in_checkpoint
+
+from slidesurv.errors import DataError, listing
+
+__all__ = ["Header", "read_features", "read_first_tile", "read_header"]
+
+# What tells two encoders, or two resolutions of one encoder, apart; on the features, the coordinates, or the file.
+ORIGIN = ("encoder", "extractor", "encoder_id", "mpp_target", "tile_size_um", "tile_size_px", "unit", "patch_size")
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a feature file says of itself.
+
+    Attributes:
+        tiles: N; 0 is allowed.
+        width: D.
+        origin: the attributes that name encoder and resolution, such as "encoder=uni, mpp_target=0.5".
+    """
+
+    tiles: int
+    width: int
+    origin: str
+
+
+def read_header(path: Path) -> Header:
+    """Read what a feature file says of itself, without its values.
+
+    Raises:
+        DataError: names the file and the field that cannot be used.
+    """
+    if path.suffix == ".pt":
+        return Header(*_matrix_shape(_load(path).shape, path, "tensor"), "")
+    with _opened(path) as (features, coords, attributes):
+        tiles, width = _matrix_shape(features.shape, path, "features")
+        _check_coords(coords, tiles, path)
+        return Header(tiles, width, _origin(features, coords, attributes))
+
+
+def read_features(path: Path) -> tuple[Tensor, Tensor]:
+    """Read one slide.
+
+    Returns:
+        (N, D) float32 features and (N, 2) int64 coordinates.
+
+    Raises:
+        DataError: names the file and the field that cannot be used.
+    """
+    features, coords = _read_tensor(path) if path.suffix == ".pt" else _read_h5(path)
+    # One sum finds a value that is not finite in a fiftieth of the time of a test per value.
+    if not torch.isfinite(features.sum()) and not torch.isfinite(features).all():
+        row, column = (~torch.isfinite(features)).nonzero()[0].tolist()
+        raise DataError(
+            f"'{path}': features[{row}, {column}] is {features[row, column]:g}. "
+            "Features must be finite; encode the slide again."
+        )
+    return features, coords
+
+
+def read_first_tile(path: Path) -> bytes:
+    """Read the first tile's features as the bytes they are stored in; nothing for a file of 0 tiles."""
+    if path.suffix == ".pt":
+        return _load(path).reshape(-1)[: read_header(path).width].numpy().tobytes()
+    with _opened(path) as (features, _, _):
+        tile = features[:1] if features.ndim == 2 else features[0, :1]
+        return bytes(tile.tobytes())
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, Any, Mapping[str, Any]]]:
+    """Give the features, the coordinates (None when absent) and the file's attributes."""
+    try:
+        with h5py.File(path, "r") as file:
+            name = next((name for name in ("features", "feats") if name in file), None)
+            if name is None:
+                raise DataError(
+                    f"'{path}' has no dataset 'features' or 'feats'; it holds {listing(file) or 'nothing'}."
+                )
+            yield file[name], file.get("coords"), file.attrs
+    except (OSError, RuntimeError) as error:
+        raise DataError(
+            f"Cannot read '{path}': {error}. It is cut short or is not HDF5; make the file again."
+        ) from error
+
+
+def _matrix_shape(shape: Sequence[int], path: Path, what: str) -> tuple[int, int]:
+    """Take (N, D) from (N, D) or (1, N, D); no other shape is bent into one."""
+    plain = tuple(shape[1:] if len(shape) == 3 and shape[0] == 1 else shape)
+    if len(plain) != 2 or plain[1] == 0:
+        raise DataError(f"'{path}': {what} has shape {tuple(shape)}. Expected (N, D) or (1, N, D).")
+    return plain[0], plain[1]
+
+
+def _check_coords(coords: Any, tiles: int, path: Path) -> None:
+    if coords is not None and _matrix_shape(coords.shape, path, "coords") != (tiles, 2):
+        raise DataError(f"'{path}': coords has shape {tuple(coords.shape)}, but the file has {tiles} tiles.")
+
+
+def _origin(features: Any, coords: Any, attributes: Mapping[str, Any]) -> str:
+    found = {**attributes, **(coords.attrs if coords is not None else {}), **features.attrs}
+    return ", ".join(f"{name}={found[name]}" for name in ORIGIN if name in found)
+
+
+def _read_h5(path: Path) -> tuple[Tensor, Tensor]:
+    with _opened(path) as (features, coords, _):
+        shape = _matrix_shape(features.shape, path, "features")
+        _check_coords(coords, shape[0], path)
+        if features.dtype.kind != "f":
+            raise DataError(f"'{path}': features are {features.dtype}. Expected float16, float32 or float64.")
+        # One read in the file's own type, converted by torch: HDF5 converts halves three times slower.
+        values = torch.from_numpy(features[()]).to(torch.float32).reshape(shape)
+        corners = np.zeros((shape[0], 2)) if coords is None else np.rint(coords[()]).reshape(shape[0], 2)
+        return values, torch.from_numpy(corners.astype(np.int64))
+
+
+def _read_tensor(path: Path) -> tuple[Tensor, Tensor]:
+    features = _load(path)
+    tiles, width = _matrix_shape(features.shape, path, "tensor")
+    return features.to(torch.float32).reshape(tiles, width), torch.zeros(tiles, 2, dtype=torch.int64)
+
+
+def _load(path: Path) -> Tensor:
+    """Read a ``.pt`` file without running anything in it."""
+    if not is_zipfile(path):
+        raise DataError(f"'{path}' is cut short, or is older than torch 1.6. Expected a tensor saved with torch.save.")
+    try:
+        if asked := get_unsafe_globals_in_checkpoint(path):
+            raise DataError(f"'{path}' asks for {listing(asked)}; nothing was run. Expected one plain tensor.")
+        value = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"Cannot read '{path}': {error}. Expected one tensor saved with torch.save.") from error
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        raise DataError(f"'{path}' holds {type(value).__name__}. Expected one float tensor of shape (N, D).")
+    return value

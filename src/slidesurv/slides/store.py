@@ -1,0 +1,194 @@
+"""A folder of feature files: which slides it has, whether they belong together, and the bags made of them."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from slidesurv.errors import ConfigError, DataError, listing
+from slidesurv.files import replacing, sha256
+from slidesurv.slides.layouts import Header, read_features, read_first_tile, read_header
+from slidesurv.types import Bag
+
+__all__ = ["FeatureStore", "write_features"]
+
+# Where a slide has more than one file the first is read: only .h5 files know where the tiles lie.
+PLACES = (("", ".h5"), ("h5_files", ".h5"), ("", ".pt"), ("pt_files", ".pt"))
+
+
+class FeatureStore:
+    """A folder with one feature file per slide, of TRIDENT, CLAM, STAMP or our own.
+
+    Args:
+        path: the folder; ``h5_files/`` and ``pt_files/`` below it are found.
+
+    Raises:
+        DataError: the folder holds no feature file.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self._files: dict[str, Path] = {}
+        for folder, suffix in PLACES:
+            for file in sorted((self.path / folder).glob(f"[!.]*{suffix}")):
+                self._files.setdefault(file.name.removesuffix(suffix), file)
+        if not self._files:
+            raise DataError(
+                f"'{self.path}' holds no feature files. Expected '<slide>.h5' or '<slide>.pt' in it, "
+                "or in 'h5_files' or 'pt_files' below it. Give the folder that holds them, or run 'slidesurv encode'."
+            )
+
+    def __contains__(self, slide: str) -> bool:
+        return slide in self._files
+
+    @property
+    def slides(self) -> tuple[str, ...]:
+        """Every slide that has a file, whichever cohort it is of."""
+        return tuple(self._files)
+
+    @cached_property
+    def width(self) -> int:
+        """D of the first file; `check` makes sure that the others agree."""
+        return self.header(next(iter(self._files))).width
+
+    def missing(self, slides: Iterable[str]) -> list[str]:
+        """Slides that have no file, in the order given."""
+        return [slide for slide in slides if slide not in self]
+
+    def header(self, slide: str) -> Header:
+        """Read what a slide's file says of itself, without its values."""
+        return read_header(self._file(slide))
+
+    def sizes(self, slides: Iterable[str]) -> dict[str, int]:
+        """Count the tiles of each slide."""
+        return {slide: self.header(slide).tiles for slide in slides}
+
+    def read(self, slide: str) -> tuple[Tensor, Tensor]:
+        """Read one slide.
+
+        Returns:
+            (N, D) float32 features and (N, 2) int64 coordinates.
+
+        Raises:
+            DataError: names the file and the field that cannot be used.
+        """
+        return read_features(self._file(slide))
+
+    def bag(self, patient: str, slides: Sequence[str]) -> Bag:
+        """Join all tiles of a patient's slides, in the order of the slides; no slides give a bag of 0 tiles.
+
+        Raises:
+            DataError: a file cannot be used, or the slides differ in width.
+        """
+        pieces = [self.read(slide) for slide in slides]
+        widths = {features.shape[1] for features, _ in pieces} or {self.width}
+        if len(widths) > 1:
+            raise DataError(
+                f"The slides of patient '{patient}' have features of widths {sorted(widths)}; one is needed."
+            )
+        if len(pieces) == 1:  # the usual case, without a copy
+            features, coords = pieces[0]
+            return Bag(patient, features, coords, torch.zeros(len(features), dtype=torch.int64))
+        features = torch.cat([torch.zeros(0, widths.pop()), *(piece for piece, _ in pieces)])
+        coords = torch.cat([torch.zeros(0, 2, dtype=torch.int64), *(piece for _, piece in pieces)])
+        tiles = torch.tensor([len(piece) for piece, _ in pieces], dtype=torch.int64)
+        return Bag(patient, features, coords, torch.repeat_interleave(tiles))
+
+    def check(
+        self, slides: Sequence[str], *, cohort: str = "", allow_mixed: bool = False, values: bool = True
+    ) -> dict[str, Header]:
+        """Check, before any training, that slides can be used together.
+
+        Args:
+            slides: slide ids.
+            cohort: whose slides they are, for the message.
+            allow_mixed: accept files that name different encoders or resolutions.
+            values: read every file to its end; False looks at shapes and attributes only.
+
+        Returns:
+            The header of every slide; slides with 0 tiles are among them.
+
+        Raises:
+            DataError: slides are missing, differ in width or origin, or a file cannot be used.
+        """
+        if missing := self.missing(slides):
+            owner = f" of cohort '{cohort}'" if cohort else ""
+            raise DataError(
+                f"{len(missing)} of {len(slides)} slides{owner} have no features in '{self.path}': {listing(missing)}. "
+                "Run 'slidesurv encode', or set [cohort] missing = \"drop\"."
+            )
+        headers = {slide: self.header(slide) for slide in slides}
+        self._refuse_mix("width", (f"D={header.width}" for header in headers.values()), "Encode all with one encoder.")
+        if not allow_mixed:
+            origins = (header.origin or "no attributes" for header in headers.values())
+            self._refuse_mix("origin", origins, "Use one encoder at one resolution, or set allow_mixed = true.")
+        for slide in slides if values else ():
+            self.read(slide)
+        return headers
+
+    def fingerprint(self, slides: Iterable[str]) -> str:
+        """Hash names, shapes, attributes and first tiles of slides: cheap, for records of what was used."""
+        digests = [
+            sha256(f"{slide} {self.header(slide)}".encode(), read_first_tile(self._file(slide)))
+            for slide in sorted(slides)
+        ]
+        return sha256("\n".join(digests).encode())
+
+    def _file(self, slide: str) -> Path:
+        try:
+            return self._files[slide]
+        except KeyError:
+            raise DataError(f"Slide '{slide}' has no features in '{self.path}'. Run 'slidesurv encode'.") from None
+
+    def _refuse_mix(self, what: str, seen: Iterable[str], remedy: str) -> None:
+        histogram = Counter(seen).most_common()
+        if len(histogram) > 1:
+            counts = "; ".join(f"{count} slides with {value}" for value, count in histogram[:5])
+            more = f"; and {len(histogram) - 5} more" if len(histogram) > 5 else ""
+            raise DataError(f"The feature files in '{self.path}' differ in {what}: {counts}{more}. {remedy}")
+
+
+def write_features(
+    path: Path,
+    features: NDArray[np.floating],
+    coords: NDArray[np.integer],
+    *,
+    encoder: str,
+    half: bool = False,
+    attributes: Mapping[str, Any] | None = None,
+) -> None:
+    """Write one slide in TRIDENT's layout, atomically, in one contiguous block.
+
+    Args:
+        path: ``<slide>.h5``.
+        features: (N, D) tile features.
+        coords: (N, 2) top-left corners, level-0 pixels.
+        encoder: its name; stands on ``features``, where TRIDENT has it.
+        half: keep float16: half the bytes, a relative error of up to 5e-4.
+        attributes: provenance, such as ``mpp_target``; stands on the file.
+
+    Raises:
+        DataError: the shapes do not match, or a value is not finite.
+        ConfigError: a value does not fit into float16.
+    """
+    if features.ndim != 2 or coords.shape != (len(features), 2):
+        raise DataError(f"'{path}': features {features.shape} and coords {coords.shape} must be (N, D) and (N, 2).")
+    with np.errstate(over="ignore"):
+        kept = features.astype(np.float16 if half else np.float32, copy=False)
+    if not np.isfinite(kept).all():
+        if np.isfinite(features).all():
+            raise ConfigError(f"'{path}': {np.abs(features).max():g} does not fit into {kept.dtype}. Set half = false.")
+        raise DataError(f"'{path}': the features to write are not all finite. Nothing was written; encode again.")
+    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        dataset = file.create_dataset("features", data=kept)
+        dataset.attrs.update(encoder=encoder, name=path.name.removesuffix(".h5"))
+        file.create_dataset("coords", data=coords.astype(np.int64, copy=False))
+        file.attrs.update({"schema_version": 1, "tool_version": version("slidesurv"), **(attributes or {})})

@@ -1,0 +1,297 @@
+"""Cross-validation: every model, every seed, every fold is a task of its own; then the run is described.
+
+::
+
+    runs/<name>/
+      run.json  splits.json  audit.csv
+      <model>/seed<s>/fold<k>/  bundle/  history.csv  predictions.csv  reconstruction.csv  diagnostics.csv
+                                timing.json  fold.json (last: a fold with one is finished)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from slidesurv.cohorts.study import Study, open_study
+from slidesurv.config import Experiment, ModelSection
+from slidesurv.engine import Outcome, Task, run
+from slidesurv.errors import ConfigError, listing
+from slidesurv.files import read_json, sha256, write_csv, write_json
+from slidesurv.registry import models
+from slidesurv.seeds import seed_for
+from slidesurv.training.bundle import write_bundle
+from slidesurv.training.device import fast_matmul, pick_device
+from slidesurv.training.fit import Progress, fit
+from slidesurv.training.predict import answers, diagnoses, prediction, reconstructions
+
+if TYPE_CHECKING:
+    from slidesurv.cohorts.fold import Fold
+    from slidesurv.models.base import SurvivalModel
+    from slidesurv.types import PatientData
+
+__all__ = ["Job", "plan", "run_fold", "run_jobs"]
+
+PACKAGES = ("slidesurv", "torch", "numpy", "scikit-learn")
+
+
+def plan(experiment: Experiment, folder: Path) -> list[Job]:
+    """Open the data of an experiment and list its folds, in the order in which results are wanted.
+
+    Args:
+        experiment: checked.
+        folder: of the run; holds an earlier part of the same experiment, or nothing.
+
+    Raises:
+        ConfigError: the folder holds folds of another experiment.
+        DataError: the cohort, its features or its splits cannot be used.
+    """
+    study = _study(experiment.model_dump_json())
+    jobs = [
+        Job(experiment, place, seed, fold, folder)
+        for seed in experiment.training.seeds
+        for fold in range(len(study.splits))
+        for place in range(len(experiment.models))
+    ]
+    _require_same_experiment(jobs)
+    return jobs
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    *,
+    workers: int = 1,
+    command: str = "",
+    report: Callable[[Outcome], None] = lambda outcome: None,
+) -> list[Outcome]:
+    """Run what is left of a plan and describe the run.
+
+    Args:
+        jobs: the whole plan.
+        workers: processes.
+        command: for the record.
+        report: called with the outcome of each fold.
+
+    Returns:
+        One outcome a job.
+    """
+    experiment, folder = jobs[0].experiment, jobs[0].run_folder
+    text = experiment.model_dump_json()
+    study = _study(text)
+    study.write(folder)
+    tasks = [Task(job.name, run_fold, (text, job.place, job.seed, job.fold, folder), job.finished) for job in jobs]
+    outcomes = run(tasks, workers=workers, report=report)
+    write_json(folder / "run.json", _describe(study, folder, command, outcomes))
+    return outcomes
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model, one seed, one fold."""
+
+    experiment: Experiment
+    place: int
+    seed: int
+    fold: int
+    run_folder: Path
+
+    @property
+    def row(self) -> ModelSection:
+        """Which model."""
+        return self.experiment.models[self.place]
+
+    @property
+    def name(self) -> str:
+        """What progress and failures call it."""
+        return f"{self.row.title}, seed {self.seed}, fold {self.fold}"
+
+    @property
+    def folder(self) -> Path:
+        """Where everything about it is written."""
+        return self.run_folder / self.row.slug / f"seed{self.seed}" / f"fold{self.fold}"
+
+    @property
+    def finished(self) -> Path:
+        """The file that is written last."""
+        return self.folder / "fold.json"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of every setting that can change the fold's numbers."""
+        kept = self.experiment.model_dump_json(exclude={"name": True, "models": True, "training": {"seeds", "device"}})
+        return sha256(f"{kept} {self.row.name} {self.row.plain_choices()}".encode())
+
+
+def run_fold(text: str, place: int, seed: int, fold: int, run_folder: Path) -> None:
+    """Fit one model on one fold and write everything about it. Runs here or in a worker process.
+
+    Args:
+        text: the experiment as JSON.
+        place: of the model in the experiment.
+        seed: of weights, order of patients, dropout and prototypes.
+        fold: of the splits.
+        run_folder: of the run.
+    """
+    start = time.monotonic()
+    study = _study(text)
+    job = Job(study.experiment, place, seed, fold, run_folder)
+    recipe = job.experiment.training
+    torch.set_num_threads(recipe.threads)
+    with fast_matmul(recipe.fast_matmul):
+        data = study.fit_fold(study.splits[fold])
+        read = _reader(data, job)
+        model, progress = _fit(job, data, read)
+        weights = _write_bundle(job, study, data, model)
+        _write_tables(job, study, read, model, progress, weights=weights)
+    write_json(job.folder / "timing.json", {"seconds": time.monotonic() - start})
+    for leftover in ("checkpoint.safetensors", "progress.json"):
+        (job.folder / leftover).unlink(missing_ok=True)
+    about = {"epoch": progress.best_epoch, "epochs": progress.epoch, "edges": data.bins.edges, "model_hash": weights}
+    about["parameters"] = sum(parameter.numel() for parameter in model.parameters())
+    write_json(job.finished, about | {"fingerprint": job.fingerprint})
+
+
+@lru_cache(maxsize=1)
+def _study(text: str) -> Study:
+    """The experiment's data, read once a process."""
+    return open_study(Experiment.model_validate_json(text))
+
+
+def _reader(data: Fold, job: Job) -> Callable[[str], PatientData]:
+    """Read patients of a fold onto the device; with the control "shuffle", training patients swap their genomes."""
+    device, train = pick_device(job.experiment.training.device), data.split.train
+    donors: dict[str, str] = {}
+    if job.experiment.genomics.shuffle:
+        generator = torch.Generator().manual_seed(seed_for("shuffle", job.seed, job.fold))
+        donors = {train[k]: train[j] for k, j in enumerate(torch.randperm(len(train), generator=generator).tolist())}
+
+    def read(patient: str) -> PatientData:
+        known = data.patient(patient)
+        if patient in donors:
+            known = replace(known, genomics=data.patient(donors[patient]).genomics)
+        return known.to(device)
+
+    return read
+
+
+def _fit(job: Job, data: Fold, read: Callable[[str], PatientData]) -> tuple[SurvivalModel, Progress]:
+    recipe, split = job.experiment.training, data.split
+    device = pick_device(recipe.device)
+    torch.manual_seed(seed_for("weights", job.seed, job.fold))
+    model: SurvivalModel = models.build(job.row.name, data.sizes, **job.row.choices()).to(device)
+    model.prepare((bag.to(device) for bag in data.training_bags()), seed=seed_for("prepare", job.seed, job.fold))
+    paper = recipe.protocol == "paper"
+    watched, watch = ("test", split.test) if paper else ("tune", split.tune)
+    choose = "c_index" if paper else "nll" if recipe.choose == "tune" and watch else "last"
+    progress = fit(
+        model,
+        read,
+        train=split.train,
+        watch=watch,
+        watched=watched,
+        choose=choose,
+        recipe=recipe,
+        seed=seed_for("fit", job.seed, job.fold),
+        checkpoint=job.folder / "checkpoint.safetensors",
+        tick=lambda epoch: write_json(job.folder / "progress.json", {"epoch": epoch}),
+    )
+    return model, progress
+
+
+def _write_bundle(job: Job, study: Study, data: Fold, model: SurvivalModel) -> str:
+    facts = {
+        "title": f"{job.row.title}, {job.experiment.name}",
+        "cohort": study.dataset.cohort.name,
+        "patients": len(data.split.train),
+        "deaths": sum(study.dataset.cohort[patient].event for patient in data.split.train),
+        "features": study.dataset.origin,
+        "protocol": job.experiment.training.protocol,
+        "fold": job.fold,
+        "seed": job.seed,
+    }
+    choices = job.row.plain_choices()
+    return write_bundle(job.folder / "bundle", model, data.preprocessing, choices=choices, facts=facts)
+
+
+def _write_tables(
+    job: Job,
+    study: Study,
+    read: Callable[[str], PatientData],
+    model: SurvivalModel,
+    progress: Progress,
+    *,
+    weights: str,
+) -> None:
+    """Write what was learnt, what is said of every patient, and what the model says of itself on test patients."""
+    _write_rows(job.folder / "history.csv", progress.history)
+    split = study.splits[job.fold]
+    parts = {patient: part for part in ("train", "tune", "test") for patient in getattr(split, part)}
+    rows, rebuilt, truth = [], {}, {}
+    for patient, output in answers(model, map(read, parts), precision=job.experiment.training.precision):
+        known = study.dataset.cohort[patient.id]
+        said = {"fold": job.fold, "split": parts[patient.id], "model_hash": weights}
+        seen = {"time_months": known.time, "event": int(known.event), "site": known.site}
+        rows.append(said | seen | prediction(patient, output))
+        if patient.genomics is not None and patient.genomics.embedding is not None:
+            truth[patient.id] = patient.genomics.embedding.cpu()
+        if parts[patient.id] == "test" and output.reconstruction is not None:
+            rebuilt[patient.id] = output.reconstruction.cpu()
+    _write_rows(job.folder / "predictions.csv", rows, first=("patient_id", "fold", "split", "risk"))
+    taught = [truth[patient] for patient in split.train if patient in truth]
+    _write_rows(job.folder / "reconstruction.csv", reconstructions(rebuilt, truth, taught))
+    _write_rows(job.folder / "diagnostics.csv", diagnoses(model, (read(patient).bag for patient in split.test)))
+
+
+def _write_rows(path: Path, rows: Sequence[dict[str, Any]], *, first: Sequence[str] = ()) -> None:
+    """Write a table with the columns of its first row, some of them first; nothing for no rows."""
+    if rows:
+        write_csv(path, rows, list(dict.fromkeys([*first, *rows[0]])))
+
+
+def _require_same_experiment(jobs: Sequence[Job]) -> None:
+    """Refuse a folder whose finished folds were made with other settings."""
+    finished = [job for job in jobs if job.finished.exists()]
+    if others := [job.name for job in finished if read_json(job.finished)["fingerprint"] != job.fingerprint]:
+        raise ConfigError(
+            f"'{jobs[0].run_folder}' holds {len(others)} folds of another experiment: {listing(others)}. Give another "
+            "--output, or remove the folder to start anew."
+        )
+
+
+def _describe(study: Study, folder: Path, command: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """What ``run.json`` holds."""
+    experiment = study.experiment
+    planted = experiment.cohort.table.parent / "planted.json"
+    return {
+        "experiment": experiment.name,
+        "protocol": experiment.training.protocol,
+        "seeds": experiment.training.seeds,
+        "folds": len(study.splits),
+        "methods": [_describe_method(row, folder) for row in experiment.models],
+        "cohort": study.facts(),
+        "planted": read_json(planted) if planted.exists() else None,
+        "versions": {package: version(package) for package in PACKAGES},
+        "command": command,
+        "failures": [{"name": o.name, "reason": o.reason} for o in outcomes if o.status == "failed"],
+    }
+
+
+def _describe_method(row: ModelSection, folder: Path) -> dict[str, Any]:
+    model = models[row.name]
+    finished = sorted((folder / row.slug).glob("seed*/fold*/fold.json"))
+    return {
+        "label": row.title,
+        "slug": row.slug,
+        "model": row.name,
+        "slides": model.slides.value,
+        "genomics": model.genomics.value,
+        "parameters": read_json(finished[0])["parameters"] if finished else 0,
+        "choices": row.plain_choices(),
+    }

@@ -1,0 +1,64 @@
+"""Where the numbers run, and how precisely."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import ContextManager  # noqa: UP035 - the class, for an annotation
+
+import torch
+
+from slidesurv.errors import ConfigError
+
+__all__ = ["autocast", "fast_matmul", "pick_device"]
+
+
+def pick_device(wanted: str) -> torch.device:
+    """Turn a setting into a device; "auto" is the first GPU there is, else the CPU.
+
+    Raises:
+        ConfigError: this machine has no such device.
+    """
+    if wanted == "auto":
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        return accelerator or torch.device("cpu")
+    try:
+        device = torch.device(wanted)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f'Device \'{wanted}\' cannot be used here: {reason}. Set device = "auto" or "cpu".') from None
+    return device
+
+
+def autocast(device: torch.device, precision: str) -> ContextManager[object]:
+    """Run matrix products in bfloat16 where asked for; nothing otherwise."""
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
+
+
+@contextmanager
+def fast_matmul(wanted: bool) -> Iterator[bool]:
+    """Let float32 matrix products on the CPU take oneDNN's kernels while that keeps float32 accuracy.
+
+    PyTorch's own choice is the slower library on some processors. The switch that changes it is named after bfloat16
+    and may really use it elsewhere, so it is tried on two matrices first and kept only if the result is as good as
+    float32's; it is put back at the end.
+
+    Yields:
+        Whether the switch is on.
+    """
+    switch = torch.backends.mkldnn.matmul  # type: ignore[attr-defined] # missing from torch's annotations
+    before = switch.fp32_precision
+    if wanted and torch.backends.mkldnn.is_available():
+        switch.fp32_precision = "bf16"
+        if _matmul_error() > 1e-5:
+            switch.fp32_precision = before
+    try:
+        yield switch.fp32_precision != before
+    finally:
+        switch.fp32_precision = before
+
+
+def _matmul_error() -> float:
+    """Largest error of a float32 product, relative to its largest entry."""
+    a, b = torch.randn(2, 256, 256, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    truth = a @ b
+    return float(((a.float() @ b.float()).double() - truth).abs().max() / truth.abs().max())

@@ -1,0 +1,209 @@
+"""The loop: one model, one fold, from first weights to the epoch that is kept.
+
+Every epoch starts from a seed of its own, so a run that is killed and started again from its last checkpoint makes
+the same numbers as one that was left alone.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from slidesurv.errors import DataError
+from slidesurv.files import replacing
+from slidesurv.seeds import seed_for
+from slidesurv.survival.concordance import concordance
+from slidesurv.survival.losses import nll
+from slidesurv.training.device import autocast
+from slidesurv.training.step import losses, show
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from slidesurv.config import TrainingSection
+    from slidesurv.models.base import SurvivalModel
+    from slidesurv.types import PatientData
+
+__all__ = ["Progress", "fit"]
+
+Read = Callable[[str], "PatientData"]
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a fit stands; everything in it survives a checkpoint.
+
+    Attributes:
+        epoch: epochs finished.
+        history: one row an epoch.
+        best_epoch: the epoch that is kept, counted from 1; 0 before the first.
+        best_value: its value; a larger one is better.
+        best_weights: the model's state at that epoch.
+    """
+
+    epoch: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = 0
+    best_value: float = -math.inf
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+
+
+def fit(
+    model: SurvivalModel,
+    read: Read,
+    *,
+    train: Sequence[str],
+    watch: Sequence[str],
+    watched: str,
+    choose: str,
+    recipe: TrainingSection,
+    seed: int,
+    checkpoint: Path,
+    tick: Callable[[int], None] = lambda epoch: None,
+) -> Progress:
+    """Fit a model and leave it with the weights of the epoch that is kept.
+
+    Args:
+        model: prepared, on its device.
+        read: gives a patient by id, on the model's device.
+        train: patients that teach.
+        watch: patients judged after every epoch; they never teach.
+        watched: what the history calls them: "tune" or "test".
+        choose: "nll" keeps the epoch with the lowest NLL on ``watch``; "c_index" the one with the highest C-index
+            there; "last" the last.
+        recipe: optimiser, epochs, schedule.
+        seed: of the order of patients and of dropout.
+        checkpoint: file to resume from and to write to; removed by the caller when the fold is done.
+        tick: called with the number of epochs finished.
+
+    Returns:
+        The history and the epoch that was kept.
+
+    Raises:
+        DataError: the loss is not finite; names the epoch and the patient.
+    """
+    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.Adam(weights, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
+    progress = _resume(checkpoint, model, optimizer)
+    saved = time.monotonic()
+    for epoch in range(progress.epoch, recipe.epochs):
+        if recipe.patience and choose != "last" and epoch - progress.best_epoch >= recipe.patience:
+            break
+        torch.manual_seed(seed_for("epoch", seed, epoch))
+        optimizer.param_groups[0]["lr"] = rate = _rate(recipe, epoch)
+        taught = _teach(model, optimizer, read, train, recipe)
+        judged = _judge(model, read, watch, recipe) if watch else {}
+        named = {f"{watched}_{name}": value for name, value in judged.items()}
+        progress.history.append({"epoch": epoch + 1, "learning_rate": rate, **taught, **named})
+        progress.epoch = epoch + 1
+        _keep_best(progress, model, _value(choose, judged, epoch))
+        if time.monotonic() - saved >= recipe.checkpoint_seconds:
+            _save(checkpoint, model, optimizer, progress)
+            saved = time.monotonic()
+        tick(epoch + 1)
+    model.load_state_dict(progress.best_weights)
+    return progress
+
+
+def _rate(recipe: TrainingSection, epoch: int) -> float:
+    """Cosine from the full rate to 0 after the last epoch."""
+    if recipe.schedule == "constant":
+        return recipe.learning_rate
+    return recipe.learning_rate * (1 + math.cos(math.pi * epoch / recipe.epochs)) / 2
+
+
+def _teach(
+    model: SurvivalModel, optimizer: torch.optim.Optimizer, read: Read, train: Sequence[str], recipe: TrainingSection
+) -> dict[str, float]:
+    """Go once through the training patients in a new order; the mean of every loss by name."""
+    model.train()
+    totals: dict[str, float] = defaultdict(float)
+    taught: Counter[str] = Counter()
+    order = [train[place] for place in torch.randperm(len(train))]
+    for start in range(0, len(order), recipe.accumulate):
+        window = order[start : start + recipe.accumulate]  # the last one may be shorter, and is not lost
+        optimizer.zero_grad(set_to_none=True)
+        for patient in map(read, window):
+            with autocast(patient.bag.features.device, recipe.precision):
+                parts = losses(model, show(model, patient), patient.target, event_weight=recipe.event_weight)
+            (parts["loss"] / len(window)).backward()
+            for name, value in parts.items():
+                totals[name] += value.item()
+                taught[name] += 1
+            if not math.isfinite(totals["loss"]):
+                raise DataError(
+                    f"The training loss became {parts['loss'].item()} at patient '{patient.id}'. Look at the patient's "
+                    "features and expression, lower the learning rate, or set features.standardise = true."
+                )
+        optimizer.step()
+    return {f"train_{name}": totals[name] / taught[name] for name in totals}
+
+
+def _judge(model: SurvivalModel, read: Read, watch: Sequence[str], recipe: TrainingSection) -> dict[str, float]:
+    """NLL per patient and C-index of patients that do not teach."""
+    model.eval()
+    cost, times, events, risks = 0.0, [], [], []
+    with torch.inference_mode():
+        for patient in map(read, watch):
+            with autocast(patient.bag.features.device, recipe.precision):
+                output = show(model, patient)
+            cost += nll(output.logits[None].float(), patient.target).item()
+            times.append(patient.target.time.item())
+            events.append(bool(patient.target.event.item()))
+            risks.append(output.risk.item())
+    index = concordance(np.array(events), np.array(times), np.array(risks)).index
+    return {"nll": cost / len(watch), "c_index": index}
+
+
+def _value(choose: str, judged: dict[str, float], epoch: int) -> float:
+    """What an epoch is worth; a larger value is better, NaN is worth nothing."""
+    if choose == "last":
+        return epoch
+    return -judged["nll"] if choose == "nll" else judged["c_index"]
+
+
+def _keep_best(progress: Progress, model: SurvivalModel, value: float) -> None:
+    if not progress.best_epoch or value > progress.best_value or math.isnan(progress.best_value):
+        progress.best_epoch, progress.best_value = progress.epoch, value
+        progress.best_weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def _save(checkpoint: Path, model: SurvivalModel, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    tensors |= {f"best.{name}": tensor for name, tensor in progress.best_weights.items()}
+    for place, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{place}.{name}": tensor for name, tensor in state.items()}
+    tensors["random"] = torch.get_rng_state()
+    about = {name: getattr(progress, name) for name in ("epoch", "history", "best_epoch", "best_value")}
+    with replacing(checkpoint) as temporary:
+        save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, {"progress": json.dumps(about)})
+
+
+def _resume(checkpoint: Path, model: SurvivalModel, optimizer: torch.optim.Optimizer) -> Progress:
+    if not checkpoint.exists():
+        return Progress()
+    groups: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
+    with safe_open(checkpoint, framework="pt") as file:
+        about = json.loads(file.metadata()["progress"])
+        for key in file.keys():  # noqa: SIM118 - a safetensors file is no dictionary
+            group, _, name = key.partition(".")
+            groups.setdefault(group, {})[name] = file.get_tensor(key)
+    model.load_state_dict(groups["model"])
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in groups["optimizer"].items():
+        place, _, name = key.partition(".")
+        state.setdefault(int(place), {})[name] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    torch.set_rng_state(groups["random"][""])
+    return Progress(**about, best_weights=groups["best"])

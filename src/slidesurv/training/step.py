@@ -1,0 +1,53 @@
+"""One patient: what a model may see, and what it is told about its answer."""
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from slidesurv.survival.losses import nll
+from slidesurv.types import Bag, ModelOutput, PatientData, SurvivalTarget, Use
+
+if TYPE_CHECKING:
+    from slidesurv.models.base import SurvivalModel
+
+__all__ = ["losses", "show"]
+
+
+def show(model: "SurvivalModel", patient: PatientData) -> ModelOutput:
+    """Run a model on what it may see; nothing else in the house decides that.
+
+    Tiles are shown unless the class says NEVER. Genomics are shown if the class says ALWAYS, or TRAINING while the
+    model is in training mode.
+    """
+    bag = patient.bag if model.slides is not Use.NEVER else _no_tiles(patient.bag)
+    allowed = model.genomics is Use.ALWAYS or (model.training and model.genomics is Use.TRAINING)
+    output: ModelOutput = model(bag, patient.genomics if allowed else None)
+    return output
+
+
+def _no_tiles(bag: Bag) -> Bag:
+    return Bag(bag.patient, bag.features[:0], bag.coords[:0], bag.slide[:0])
+
+
+def losses(
+    model: "SurvivalModel", output: ModelOutput, target: SurvivalTarget, *, event_weight: float = 0.0
+) -> dict[str, Tensor]:
+    """What an answer costs: the likelihood, the same for extra branches, and the model's own losses.
+
+    Args:
+        model: gives the weights of its own losses.
+        output: its answer for one patient.
+        target: of this one patient, B = 1.
+        event_weight: see `nll`.
+
+    Returns:
+        Each () by name, unweighted, and their weighted sum under "loss".
+    """
+    parts = {"nll": nll(output.logits[None], target, event_weight=event_weight)[0]}
+    if output.branches is not None:
+        count = len(output.branches)
+        repeated = SurvivalTarget(target.time.expand(count), target.event.expand(count), target.bin.expand(count))
+        parts["branches"] = nll(output.branches, repeated, event_weight=event_weight).mean()
+    parts |= output.losses
+    weighted = [model.loss_weights.get(name, 1.0) * value for name, value in parts.items()]
+    return {"loss": sum(weighted[1:], weighted[0]), **parts}

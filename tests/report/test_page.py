@@ -1,0 +1,198 @@
+"""The page: one file, safe, the same every time, and honest about what is missing."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from slidesurv.report.page import write_report
+
+Made = Callable[..., Path]
+HOSTILE = "<script>alert($1)</script>"
+
+
+class Page(HTMLParser):
+    """Tags that are open, and every attribute and text that was seen."""
+
+    VOID = frozenset({"meta", "br", "hr", "img", "link", "input"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in ("style", "title"):
+            self.words.append(data)
+
+    def with_tag(self, name: str) -> list[dict[str, str | None]]:
+        return [attrs for tag, attrs in self.tags if tag == name]
+
+
+@pytest.fixture(scope="module")
+def clean(clean_run: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_report(clean_run, output=tmp_path_factory.mktemp("clean") / "page.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def ill(ill_run: Path) -> str:
+    return write_report(ill_run).read_text()
+
+
+def test_the_page_is_well_formed_and_every_id_is_unique(clean: str, ill: str) -> None:
+    for text in (clean, ill):
+        page = Page(text)
+        assert page.open == []
+        ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+        assert len(ids) == len(set(ids))
+        assert {attrs["href"] for attrs in page.with_tag("a")} <= {f"#{name}" for name in ids}
+
+
+def test_the_page_loads_nothing_and_runs_nothing(clean: str, ill: str) -> None:
+    for text in (clean, ill):
+        page = Page(text)
+        assert not page.with_tag("script") and not page.with_tag("link") and not page.with_tag("img")
+        targets = [value for _, attrs in page.tags for key, value in attrs.items() if key.endswith(("href", "src"))]
+        assert all(target and target.startswith("#") for target in targets)
+        assert "@import" not in text and not re.search(r"url\((?!#)", text)
+
+
+def test_a_hostile_label_is_shown_and_never_run(ill: str) -> None:
+    assert not re.search("<script", ill, flags=re.IGNORECASE)
+    assert Page(ill).words.count(HOSTILE) > 5  # in tables, titles of pictures, sentences
+
+
+def test_the_first_words_are_the_protocol_and_the_result(clean: str, ill: str) -> None:
+    told = " ".join(" ".join(Page(clean).words).split())
+    assert told.startswith("made run Leak-free: nothing was fitted, tuned or chosen")
+    assert re.search(
+        r"Taught ranks 0\.\d\d \(0\.\d\d to 0\.\d\d\) of the comparable patient pairs correctly", told[:300]
+    )
+    assert "OPTIMISTIC" not in clean
+    assert "made run OPTIMISTIC: the epoch was chosen on the test fold" in " ".join(" ".join(Page(ill).words).split())
+
+
+def test_every_cell_with_a_score_is_stamped_in_the_paper_protocol(ill: str) -> None:
+    sections = re.split(r'<h2 id="', ill)
+    scored = [s for s in sections if s.startswith(("folds", "reconstruction", "planted"))] + sections[:1]
+    cells = [cell for section in scored for cell in re.findall(r"<td>(.*?)</td>", section, flags=re.DOTALL)]
+    numbers = [cell for cell in cells if re.search(r"\d\.\d", cell)]
+    assert len(numbers) > 15
+    assert all("OPTIMISTIC" in cell for cell in numbers)
+
+
+def test_no_value_is_printed_as_nan_and_what_is_missing_has_its_reason(clean: str, ill: str) -> None:
+    for text in (clean, ill):
+        assert not re.search(r"\b(nan|None|inf)\b", " ".join(Page(text).words).replace("Loss is NaN.", ""))
+    told = " ".join(Page(ill).words)
+    assert "fold 1: no pair can be compared: 0 deaths among 20 test patients" in told
+    assert "11 of 12 trainings finished" in told
+    assert "Plain, seed 1, fold 2" in told and "Loss is NaN." in told
+
+
+def test_pictures_and_tables_speak_to_those_who_cannot_see(clean: str) -> None:
+    page = Page(clean)
+    pictures = page.with_tag("svg")
+    assert len(pictures) == 1 + 4 * 2  # overview; risk groups, calibration, learning and planted truth of two methods
+    assert all(picture["role"] == "img" and picture["aria-label"] for picture in pictures)
+    assert len(page.with_tag("caption")) == len(page.with_tag("table"))
+    assert all(head["scope"] in ("col", "row") for head in page.with_tag("th"))
+    assert page.with_tag("html")[0]["lang"] == "en"
+
+
+def test_the_cohort_begins_with_its_name_and_an_unknown_follow_up_is_a_dash(made: Made) -> None:
+    folder = made()
+    facts = json.loads((folder / "run.json").read_text())
+    facts["cohort"]["median_follow_up_months"] = float("inf")
+    (folder / "run.json").write_text(json.dumps(facts, sort_keys=True))
+    row = re.search(r"Who was studied.*?<tbody><tr>(.*?)</tr>", write_report(folder).read_text(), flags=re.DOTALL)
+    assert row
+    assert re.findall(r"<td>(.*?)</td>", row[1])[:3] == ["made", "60", "60"]
+    assert re.findall(r"<td>(.*?)</td>", row[1])[5] == "—"
+
+
+def test_the_page_follows_dark_light_and_paper(clean: str) -> None:
+    assert "prefers-color-scheme: dark" in clean and "@media print" in clean
+    assert "currentColor" in clean
+    assert set(re.findall(r"var\((--\w+)", clean)) <= set(re.findall(r"(--\w+):", clean))
+
+
+def test_the_planted_truth_is_told_with_its_verdict(clean: str) -> None:
+    told = " ".join(Page(clean).words)
+    assert "A programme of 20 genes doubles the hazard." in told
+    assert re.search(r"Taught\s+\+0\.\d+ \(\+0\.\d+ to \+0\.\d+\)\s+found", told)
+
+
+def test_diagnostics_have_their_span_and_their_meaning(clean: str) -> None:
+    row = re.search(r"<code>clusters_full</code></td>(.*?)</tr>", clean, flags=re.DOTALL)
+    assert row
+    assert re.findall(r"<td>(.*?)</td>", row[1])[:3] == ["7.5", "7", "8"]
+    assert "at least their quota of tiles" in row[1]
+
+
+def test_the_page_says_nothing_about_the_disk_and_is_no_medical_device(clean: str, clean_run: Path) -> None:
+    assert "/home/" not in clean and str(clean_run.parent) not in clean
+    assert "slidesurv crossval …/made.toml" in clean
+    assert "weights = …/weights.bin" in clean
+    assert "Research use only: not a medical device." in clean
+
+
+def test_the_same_run_gives_the_same_bytes(clean: str, clean_run: Path, tmp_path: Path) -> None:
+    again = write_report(clean_run, output=tmp_path / "again.html")
+    assert again.read_text() == clean
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "again.html",
+        "comparison.csv",
+        "comparison.md",
+        "metrics.json",
+    }
+
+
+def test_another_reference_turns_the_comparison(clean_run: Path, tmp_path: Path) -> None:
+    text = write_report(clean_run, output=tmp_path / "turned.html", reference="poor").read_text()
+    assert "The difference of Taught to Plain is +0." in text
+
+
+def test_a_real_cohort_without_audit_or_reconstruction_has_no_empty_section(made: Made) -> None:
+    folder = made()
+    facts = json.loads((folder / "run.json").read_text()) | {"planted": None}
+    (folder / "run.json").write_text(json.dumps(facts))
+    for path in [folder / "audit.csv", *folder.rglob("reconstruction.csv"), *folder.rglob("diagnostics.csv")]:
+        path.unlink()
+    text = write_report(folder).read_text()
+    for section in ("planted", "reconstruction", "diagnostics"):
+        assert f'id="{section}"' not in text and f'href="#{section}"' not in text
+    assert "The run holds no audit of its folds." in text
+
+
+def test_a_run_in_which_nothing_finished_still_has_a_page(made: Made) -> None:
+    folder = made()
+    for path in folder.rglob("predictions.csv"):
+        path.unlink()
+    text = write_report(folder).read_text()
+    assert "0 of 12 trainings finished" in text
+    assert "Taught has no C-index: no fold was finished for every seed." in text
+    assert text.count("there is nothing to draw") == 6
+
+
+def test_the_report_never_imports_torch() -> None:
+    code = "import slidesurv.report.page, sys; sys.exit('torch' in sys.modules or 'matplotlib.pyplot' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

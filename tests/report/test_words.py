@@ -1,0 +1,100 @@
+"""Sentences follow the numbers."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from slidesurv.report.estimate import Estimate
+from slidesurv.report.read import read_run
+from slidesurv.report.run import Run
+from slidesurv.report.table import Score
+from slidesurv.report.words import audit_verdict, headline, without_folders
+
+NONE = Estimate()
+
+
+def row(label: str, pooled: Estimate, difference: Estimate = NONE, stamp: str = "") -> Score:
+    first, none = label == "A", NONE
+    return Score(label, label, "never", (), none, math.nan, pooled, difference, "A", first, 60, 20, stamp)
+
+
+def with_audit(run: Run, events: tuple[int, ...], shared: tuple[str, ...]) -> Run:
+    rows = [
+        {"fold": str(fold), "part": part, "events": str(deaths), "shared_share": share if part == "test" else ""}
+        for fold, (deaths, share) in enumerate(zip(events, shared, strict=True))
+        for part in ("train", "test")
+    ]
+    return replace(run, audit=tuple(rows))
+
+
+@pytest.fixture(scope="module")
+def run(clean_run: Path) -> Run:
+    return read_run(clean_run)
+
+
+def test_an_interval_around_zero_is_called_noise_and_one_beside_it_is_not() -> None:
+    first = row("A", Estimate(0.61, 0.55, 0.67))
+    noise = row("B", Estimate(0.6, 0.5, 0.7), Estimate(-0.01, -0.05, 0.03))
+    worse = row("C", Estimate(0.5, 0.4, 0.6), Estimate(-0.11, -0.15, -0.07))
+    told = headline([first, noise, worse])
+    assert told[0] == (
+        "A ranks 0.61 (0.55 to 0.67) of the comparable patient pairs correctly; "
+        "the 95 % interval excludes chance (0.5)."
+    )
+    assert told[1].endswith("−0.01 (−0.05 to +0.03); its 95 % interval includes zero: this may be noise.")
+    assert told[2].endswith("−0.11 (−0.15 to −0.07); its 95 % interval excludes zero.")
+
+
+def test_the_headline_speaks_of_the_reference_wherever_it_stands_and_counts_the_rest() -> None:
+    others = [row(label, Estimate(0.5), Estimate(0.1, 0.0, 0.2)) for label in "BCDEF"]
+    told = headline([*others, row("A", Estimate(0.5, 0.4, 0.6))])
+    assert told[0].startswith("A ranks 0.50")
+    assert "includes chance" in told[0]
+    assert told[-1] == "1 more stand in the table."
+    assert len(told) == 6
+
+
+def test_a_missing_value_is_said_with_its_reason_and_the_stamp_ends_every_sentence_with_a_number() -> None:
+    first = row("A", Estimate(0.6, 0.5, 0.7), stamp="OPTIMISTIC")
+    missing = row("B", Estimate(note="nobody died"), Estimate(note="nobody died"))
+    told = headline([first, missing])
+    assert told[0].endswith(" OPTIMISTIC.")
+    assert told[1] == "B cannot be compared: nobody died."
+    assert headline([row("A", Estimate(note="nobody died"))]) == ["A has no C-index: nobody died."]
+
+
+@pytest.mark.parametrize(
+    ("events", "shared", "deaths", "sites"),
+    [
+        ((12, 30), ("0.88", "1.0"), "fewest deaths in a test fold are 12, in fold 0.", "88 to 100 % of a fold's"),
+        ((30, 4), ("0", "0.0"), "are 4, in fold 1: a C-index of so few", "the folds preserve sites"),
+        ((0, 9), ("", ""), "No test patient died in fold 0", "sites are not known"),
+        ((0, 0), ("1", "1"), "No test patient died in fold 0, 1", "100 % of a fold's test patients"),
+    ],
+)
+def test_the_audit_warns_of_few_deaths_and_of_shared_sites(
+    run: Run, events: tuple[int, ...], shared: tuple[str, ...], deaths: str, sites: str
+) -> None:
+    told = audit_verdict(with_audit(run, events, shared))
+    assert deaths in told[0]
+    assert sites in told[1]
+
+
+def test_a_run_without_an_audit_says_so(run: Run) -> None:
+    assert audit_verdict(replace(run, audit=())) == ["The run holds no audit of its folds."]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("slidesurv crossval /home/ann/luad.toml --set a.b=/data/x", "slidesurv crossval …/luad.toml --set a.b=…/x"),
+        (r"cannot read 'C:\Users\ann\x.h5'", "cannot read '…/x.h5'"),
+        ("cannot read '/home/Ann Smith/x.h5' or 'b'", "cannot read '…/x.h5' or 'b'"),
+        ("configs/luad.toml, mm/px, 3 / 4 and https://example.org/a", None),
+        ("<b>bold</b>", None),
+    ],
+)
+def test_absolute_paths_keep_their_last_name_only(text: str, shown: str | None) -> None:
+    assert without_folders(text) == (shown or text)

@@ -1,0 +1,235 @@
+"""A feature folder is read as its tool left it, and whatever cannot be used is named."""
+
+import os
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from slidesurv.errors import ConfigError, DataError
+from slidesurv.slides.store import FeatureStore, write_features
+
+DATA = Path(os.environ.get("SLIDESURV_DATA") or Path(__file__).parents[2].parent / "shared/data")
+FEATURES = np.arange(12, dtype=np.float32).reshape(4, 3)
+COORDS = np.array([[0, 0], [0, 512], [512, 0], [512, 512]])
+
+
+def write_h5(path: Path, attributes: dict[str, object] | None = None, **datasets: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        for name, values in datasets.items():
+            file.create_dataset(name, data=values)
+        file.attrs.update(attributes or {})
+    return path
+
+
+class Hostile:
+    def __reduce__(self):
+        return os.system, ("touch hostile-marker",)
+
+
+def test_trident_files_with_and_without_a_leading_axis_read_the_same(tmp_path):
+    write_h5(tmp_path / "new.h5", features=FEATURES, coords=COORDS)
+    write_h5(tmp_path / "old.h5", features=FEATURES[None], coords=COORDS)
+    store = FeatureStore(tmp_path)
+    for slide in ("new", "old"):
+        features, coords = store.read(slide)
+        assert features.dtype == torch.float32 and features.tolist() == FEATURES.tolist()
+        assert coords.dtype == torch.int64 and coords.tolist() == COORDS.tolist()
+
+
+def test_stamp_files_are_widened_and_their_micrometres_rounded(tmp_path):
+    coords = np.array([[0.4, 255.6], [256.0, 0.0]])
+    write_h5(tmp_path / "s.h5", {"unit": "um"}, feats=FEATURES[:2].astype(np.float16), coords=coords)
+    features, corners = FeatureStore(tmp_path).read("s")
+    assert features.dtype == torch.float32 and features.tolist() == FEATURES[:2].tolist()
+    assert corners.tolist() == [[0, 256], [256, 0]]
+
+
+def test_clam_folders_are_found_and_the_file_with_coordinates_wins(tmp_path):
+    write_h5(tmp_path / "h5_files/a.h5", features=FEATURES, coords=COORDS.astype(np.int32))
+    (tmp_path / "pt_files").mkdir()
+    for slide in ("a", "b"):
+        torch.save(torch.from_numpy(FEATURES), tmp_path / f"pt_files/{slide}.pt")
+    store = FeatureStore(tmp_path)
+    assert store.slides == ("a", "b")
+    assert store.read("a")[1].tolist() == COORDS.tolist()
+    assert store.read("b")[1].tolist() == [[0, 0]] * 4
+    assert store.sizes(["a", "b"]) == {"a": 4, "b": 4}
+
+
+def test_hidden_and_half_written_files_are_no_slides(tmp_path):
+    write_h5(tmp_path / "a.h5", features=FEATURES)
+    for name in ("._a.h5", ".a.h5.0123.part", "b.h5.tmp"):
+        (tmp_path / name).write_bytes(b"")
+    assert FeatureStore(tmp_path).slides == ("a",)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    values=arrays(np.float32, st.tuples(st.integers(0, 5), st.integers(1, 4)), elements=st.floats(-1e4, 1e4, width=16))
+)
+@pytest.mark.parametrize("half", [False, True])
+def test_what_is_written_is_read_again(tmp_path_factory, half, values):
+    path = tmp_path_factory.mktemp("store") / "s.h5"
+    coords = np.arange(2 * len(values)).reshape(-1, 2)
+    write_features(path, values, coords, encoder="uni", half=half, attributes={"mpp_target": 0.5})
+    features, corners = FeatureStore(path.parent).read("s")
+    assert features.shape == values.shape and features.tolist() == values.tolist()  # float16 values: exact in both
+    assert corners.tolist() == coords.tolist()
+    assert FeatureStore(path.parent).header("s").origin == "encoder=uni, mpp_target=0.5"
+
+
+def test_writing_twice_gives_the_same_bytes_and_no_chunks(tmp_path):
+    for name in ("a", "b"):
+        write_features(tmp_path / name / "s.h5", FEATURES, COORDS, encoder="uni")
+    assert (tmp_path / "a/s.h5").read_bytes() == (tmp_path / "b/s.h5").read_bytes()
+    with h5py.File(tmp_path / "a/s.h5") as file:
+        assert file["features"].chunks is None and file["features"].attrs["name"] == "s"
+
+
+def test_writing_refuses_what_reading_would_refuse(tmp_path):
+    path = tmp_path / "s.h5"
+    with pytest.raises(DataError, match="not all finite"):
+        write_features(path, np.full((1, 2), np.nan), COORDS[:1], encoder="uni")
+    with pytest.raises(ConfigError, match=r"70000 does not fit into float16\. Set half = false"):
+        write_features(path, np.full((1, 2), 70000.0), COORDS[:1], encoder="uni", half=True)
+    with pytest.raises(DataError, match=r"\(N, D\) and \(N, 2\)"):
+        write_features(path, FEATURES, COORDS[:1], encoder="uni")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("datasets", "message"),
+    [
+        ({"coords": COORDS}, "no dataset 'features' or 'feats'; it holds 'coords'"),
+        ({"features": FEATURES, "coords": COORDS[:1]}, r"coords has shape \(1, 2\), but the file has 4 tiles"),
+        ({"features": FEATURES, "coords": FEATURES}, r"coords has shape \(4, 3\)"),
+        ({"features": FEATURES[0]}, r"features has shape \(3,\)"),
+        ({"features": np.zeros((2, 4, 3))}, r"features has shape \(2, 4, 3\)"),
+        ({"features": np.zeros((4, 0))}, r"features has shape \(4, 0\)"),
+        ({"features": np.zeros((4, 3), np.int64)}, "features are int64"),
+        ({"features": np.where(FEATURES == 7, np.nan, FEATURES)}, r"features\[2, 1\] is nan"),
+        ({"features": np.where(FEATURES == 5, np.inf, FEATURES)}, r"features\[1, 2\] is inf"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named_with_its_field(tmp_path, datasets, message):
+    write_h5(tmp_path / "bad.h5", **datasets)
+    with pytest.raises(DataError, match=rf"bad\.h5'.*{message}"):
+        FeatureStore(tmp_path).read("bad")
+
+
+def test_large_finite_features_are_not_called_infinite(tmp_path):
+    write_h5(tmp_path / "s.h5", features=np.full((4, 3), 3e38, np.float32))
+    assert torch.isfinite(FeatureStore(tmp_path).read("s")[0]).all()
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.5, 0.99])
+def test_a_truncated_file_is_named(tmp_path, keep):
+    path = write_h5(tmp_path / "cut.h5", features=np.zeros((100, 30)), coords=np.zeros((100, 2)))
+    path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
+    with pytest.raises(DataError, match=r"cut\.h5.*cut short"):
+        FeatureStore(tmp_path).check(["cut"])
+
+
+def test_a_tensor_file_with_code_in_it_is_refused_and_not_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save(Hostile(), tmp_path / "bad.pt")
+    with pytest.raises(DataError, match=r"bad\.pt' asks for '\w+\.system'; nothing was run"):
+        FeatureStore(tmp_path).read("bad")
+    assert not (tmp_path / "hostile-marker").exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [({"x": torch.zeros(2, 2)}, "holds dict"), (torch.zeros(2, 2, dtype=torch.int64), "holds Tensor"),
+     (torch.zeros(3), r"tensor has shape \(3,\)"), (torch.full((1, 2), torch.inf), r"features\[0, 0\] is inf")],
+)  # fmt: skip
+def test_a_tensor_file_of_another_kind_is_named(tmp_path, value, message):
+    torch.save(value, tmp_path / "bad.pt")
+    with pytest.raises(DataError, match=rf"bad\.pt'.*{message}"):
+        FeatureStore(tmp_path).read("bad")
+
+
+def test_a_cut_tensor_file_is_named(tmp_path):
+    torch.save(torch.zeros(50, 50), tmp_path / "cut.pt")
+    content = (tmp_path / "cut.pt").read_bytes()
+    (tmp_path / "cut.pt").write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match=r"cut\.pt' is cut short"):
+        FeatureStore(tmp_path).header("cut")
+
+
+def test_a_bag_joins_the_slides_in_order_and_remembers_them(tmp_path):
+    for slide, tiles in (("a", 2), ("empty", 0), ("b", 1)):
+        write_h5(tmp_path / f"{slide}.h5", features=FEATURES[:tiles] + (slide == "b"), coords=COORDS[:tiles])
+    bag = FeatureStore(tmp_path).bag("P", ["b", "empty", "a"])
+    assert bag.patient == "P" and bag.slide.tolist() == [0, 2, 2]
+    assert bag.features.tolist() == [(FEATURES[0] + 1).tolist(), *FEATURES[:2].tolist()]
+    assert len(FeatureStore(tmp_path).bag("P", ["empty"])) == 0
+    assert FeatureStore(tmp_path).bag("P", []).features.shape == (0, 3)
+
+
+def test_slides_of_two_widths_do_not_make_a_bag(tmp_path):
+    write_h5(tmp_path / "a.h5", features=FEATURES)
+    write_h5(tmp_path / "b.h5", features=FEATURES[:, :2])
+    with pytest.raises(DataError, match=r"patient 'P' have features of widths \[2, 3\]"):
+        FeatureStore(tmp_path).bag("P", ["a", "b"])
+    with pytest.raises(DataError, match="differ in width: 1 slides with D=3; 1 slides with D=2"):
+        FeatureStore(tmp_path).check(["a", "b"])
+
+
+def test_missing_slides_are_listed_with_the_command_that_makes_them(tmp_path):
+    write_h5(tmp_path / "a.h5", features=FEATURES)
+    with pytest.raises(DataError, match=r"8 of 9 slides of cohort 'c' have no features in .*'S0', .* and 4 more\. Run"):
+        FeatureStore(tmp_path).check(["a", *(f"S{n}" for n in range(8))], cohort="c")
+    with pytest.raises(DataError, match="Slide 'S0' has no features"):
+        FeatureStore(tmp_path).read("S0")
+
+
+def test_an_empty_folder_is_no_store(tmp_path):
+    with pytest.raises(DataError, match="holds no feature files"):
+        FeatureStore(tmp_path)
+
+
+@pytest.mark.parametrize("attributes", [{"encoder_id": "conch"}, {"encoder_id": "uni", "mpp_target": 1.0}, {}])
+def test_mixed_origins_are_refused_with_counts_unless_allowed(tmp_path, attributes):
+    for slide in ("a", "b"):
+        write_h5(tmp_path / f"{slide}.h5", {"encoder_id": "uni", "mpp_target": 0.5}, features=FEATURES)
+    write_h5(tmp_path / "c.h5", attributes, features=FEATURES)
+    store = FeatureStore(tmp_path)
+    with pytest.raises(
+        DataError, match=r"differ in origin: 2 slides with encoder_id=uni, mpp_target=0.5; 1 slides with"
+    ):
+        store.check(["a", "b", "c"])
+    assert set(store.check(["a", "b", "c"], allow_mixed=True)) == {"a", "b", "c"}
+
+
+def test_values_are_checked_before_training_only_when_asked(tmp_path):
+    write_h5(tmp_path / "a.h5", features=np.full((1, 3), np.nan))
+    assert FeatureStore(tmp_path).check(["a"], values=False)["a"].tiles == 1
+    with pytest.raises(DataError, match="is nan"):
+        FeatureStore(tmp_path).check(["a"])
+
+
+def test_the_fingerprint_sees_a_changed_file_and_not_the_order(tmp_path):
+    for slide in ("a", "b"):
+        write_h5(tmp_path / f"{slide}.h5", features=FEATURES)
+    store = FeatureStore(tmp_path)
+    before = store.fingerprint(["a", "b"])
+    assert before == store.fingerprint(["b", "a"]) != store.fingerprint(["a"])
+    write_h5(tmp_path / "b.h5", features=FEATURES + 1)
+    assert store.fingerprint(["a", "b"]) != before
+
+
+@pytest.mark.parametrize(("slide", "tiles"), [("TCGA-AD-6964-01Z-00-DX1", 777), ("TCGA-3X-AAVA-01Z-00-DX1", 180)])
+def test_real_files_of_other_tools_are_read(slide, tiles):
+    folder = DATA / "features/mopadi_patch_features"
+    if not folder.is_dir():
+        pytest.skip(f"real data: '{folder}' is not here; set SLIDESURV_DATA")
+    features, coords = FeatureStore(folder).read(f"{slide}.features")
+    assert features.shape == (tiles, 512) and coords.shape == (tiles, 2)

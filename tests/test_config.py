@@ -1,0 +1,87 @@
+"""An experiment is checked whole before any data is read, and says what to do about what is wrong."""
+
+import pytest
+
+from slidesurv.config import read_experiment
+from slidesurv.errors import ConfigError
+
+GOOD = """
+name = "x"
+[cohort]
+table = "cohort.csv"
+[[models]]
+name = "attnmil"
+"""
+
+
+def written(tmp_path, text=GOOD):
+    path = tmp_path / "x.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_paths_are_relative_to_the_file(tmp_path):
+    assert read_experiment(written(tmp_path)).cohort.table == tmp_path / "cohort.csv"
+
+
+def test_data_are_found_through_the_environment(tmp_path, monkeypatch):
+    text = GOOD.replace("cohort.csv", "$SLIDESURV_DATA/cohort.csv")
+    monkeypatch.setenv("SLIDESURV_DATA", "/somewhere")
+    assert str(read_experiment(written(tmp_path, text)).cohort.table) == "/somewhere/cohort.csv"
+    monkeypatch.delenv("SLIDESURV_DATA")
+    assert str(read_experiment(written(tmp_path, text)).cohort.table) == "../shared/data/cohort.csv"
+
+
+def test_an_override_wins_and_is_typed(tmp_path):
+    experiment = read_experiment(written(tmp_path), ["training.epochs=3", "models.0.dim=64", "training.protocol=paper"])
+    assert (experiment.training.epochs, experiment.training.protocol) == (3, "paper")
+    assert experiment.models[0].choices() == {"dim": 64}
+
+
+def test_the_paper_protocol_makes_a_hundred_epochs_unless_told_otherwise(tmp_path):
+    assert read_experiment(written(tmp_path), ["training.protocol=paper"]).training.epochs == 100
+    assert read_experiment(written(tmp_path)).training.epochs == 20
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("training.epoch=3", r"\[training\] Unknown key 'epoch'. Did you mean 'epochs'"),
+        ("training.learning_rate=-1", r"\[training\] learning_rate = -1"),
+        ("splits.folds=0", r"\[splits\] folds = 0"),
+        ("nme='y'", "Unknown key 'nme'. Did you mean 'name'"),
+        ("models.0.name='atnmil'", "Unknown model 'atnmil'. Did you mean 'attnmil'"),
+        ("models.0.dimm=3", "In model 'attnmil': Unknown option 'dimm'. Did you mean 'dim'"),
+        ("models.0.dim='wide'", "In model 'attnmil': option 'dim' is 'wide'"),
+        ("models.0.variant='gaetd'", "option 'variant' is 'gaetd'"),
+        ("models.0.preset='release'", "Unknown preset 'release'"),
+        ("splits.kind='mcat'", "needs a path"),
+        ("name='../up'", "name of the experiment"),
+        ("training.epochs.deep=1", "leads to no key"),
+        ("training", "sets nothing"),
+    ],
+)
+def test_what_is_wrong_is_named_with_what_is_near(tmp_path, override, words):
+    with pytest.raises(ConfigError, match=words):
+        read_experiment(written(tmp_path), [override])
+
+
+def test_two_rows_need_two_labels(tmp_path):
+    text = GOOD + '[[models]]\nname = "attnmil"\nvariant = "plain"\n'
+    with pytest.raises(ConfigError, match="give each its own label"):
+        read_experiment(written(tmp_path, text))
+
+
+def test_a_missing_key_points_to_init(tmp_path):
+    with pytest.raises(ConfigError, match=r"'table' is missing.*slidesurv init"):
+        read_experiment(written(tmp_path, GOOD.replace('table = "cohort.csv"', "")))
+
+
+def test_a_file_that_is_no_experiment_is_refused_by_size(tmp_path):
+    with pytest.raises(ConfigError, match="larger than 1,000,000 bytes"):
+        read_experiment(written(tmp_path, "#" * 1_000_001))
+
+
+def test_a_file_that_is_no_toml_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="as TOML"):
+        read_experiment(written(tmp_path, "name = "))

@@ -83,7 +83,7 @@ def test_the_test_fold_is_drawn_while_learning_only_in_the_paper_protocol(run: R
 
 
 def test_a_column_that_nobody_measured_is_said_to_be_missing(run: Run) -> None:
-    assert texts(learning(run, changed(run.methods[0], history={}), "l").svg).count("not measured") == 3
+    assert texts(learning(run, changed(run.methods[0], history={}), "l").svg).count("not measured") == 2
 
 
 @pytest.mark.parametrize("draw", [risk_groups, calibrated, learning])

@@ -137,7 +137,7 @@ def test_the_page_follows_dark_light_and_paper(clean: str) -> None:
 
 def test_the_planted_truth_is_told_with_its_verdict(clean: str) -> None:
     told = " ".join(Page(clean).words)
-    assert "A programme of 20 genes doubles the hazard." in told
+    assert "Planted: A programme of 20 genes doubles the hazard." in told
     assert re.search(r"Taught\s+\+0\.\d+ \(\+0\.\d+ to \+0\.\d+\)\s+found", told)
 
 

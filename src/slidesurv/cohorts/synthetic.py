@@ -38,7 +38,7 @@ class Truth:
     """
 
     patients: int = 80
-    tiles: tuple[int, int] = (60, 180)
+    tiles: tuple[int, int] = (50, 120)
     width: int = 64
     genes: int = 300
     programmes: int = 4

@@ -7,6 +7,7 @@ from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from slidesurv.report.drawing import BLUE, GREEN, INK, ORANGE, PURPLE, Picture, canvas, style, svg
@@ -144,10 +145,11 @@ def learning(run: Run, method: Method, name: str) -> Picture:
     panels = {
         "negative log-likelihood": {"train_nll": BLUE, f"{watched}_nll": ORANGE},
         "C-index": {f"{watched}_c_index": ORANGE},
-        "the model's own losses": _own_losses(results),
     }
+    if own := _own_losses(results):
+        panels["the model's own losses"] = own
     with style():
-        figure, axes = canvas(9.6, 2.9, columns=3)
+        figure, axes = canvas(9.6, 2.9, columns=len(panels))
         figure.suptitle(run.titled(method), fontsize=10)
         for panel, (title, columns) in zip(axes, panels.items(), strict=True):
             _lines(panel, results, columns)
@@ -175,6 +177,7 @@ def _lines(axes: Axes, results: Sequence[FoldResult], columns: Mapping[str, str]
         axes.plot([], [], color=columns[name], label=name.replace("_", " "))
     if measured:
         axes.legend(fontsize=8)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     else:
         axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center")
         axes.set(xticks=[], yticks=[])

@@ -52,7 +52,8 @@ class Study:
     def facts(self) -> dict[str, Any]:
         """The cohort in numbers, of the patients that are used."""
         facts = describe(self.dataset.cohort)
-        return {**facts, "median_follow_up_months": facts.pop("median_follow_up")}
+        follow_up = facts.pop("median_follow_up")
+        return {**facts, "median_follow_up_months": follow_up}
 
     def write(self, folder: Path) -> None:
         """Write ``splits.json`` and ``audit.csv``."""
@@ -86,7 +87,7 @@ def read_cohort(section: CohortSection) -> Cohort:
     """Read the table of patients."""
     name = section.name or section.table.name.split(".", maxsplit=1)[0]
     if section.format == "mcat":
-        return read_mcat(section.table, name=name, suffixes=())[0]
+        return read_mcat(section.table, name=name, suffixes=(), drop_invalid=section.drop_invalid)[0]
     columns = {"time": section.time_column} if section.time_column else {}
     return read_manifest(
         section.table,

@@ -47,14 +47,14 @@ class SurvivalModel(nn.Module, ABC):
 
     Attributes:
         slides: whether tiles are shown.
-        genomics: whether genomics are shown, and when.
+        genomics: whether genomics are shown, and when; a choice may narrow it for one instance.
         loss_weights: weight of each entry of `ModelOutput.losses`; one that is not named counts once.
         paper: for the tables and ``slidesurv cite``.
         presets: named sets of the constructor's keywords.
     """
 
     slides: ClassVar[Use]
-    genomics: ClassVar[Use]
+    genomics: Use
     paper: ClassVar[Paper]
     loss_weights: Mapping[str, float] = MappingProxyType({})
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})

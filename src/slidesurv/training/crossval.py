@@ -154,7 +154,7 @@ def run_fold(text: str, place: int, seed: int, fold: int, run_folder: Path) -> N
     for leftover in ("checkpoint.safetensors", "progress.json"):
         (job.folder / leftover).unlink(missing_ok=True)
     about = {"epoch": progress.best_epoch, "epochs": progress.epoch, "edges": data.bins.edges, "model_hash": weights}
-    about["parameters"] = sum(parameter.numel() for parameter in model.parameters())
+    about |= {"parameters": sum(p.numel() for p in model.parameters()), "genomics": model.genomics.value}
     write_json(job.finished, about | {"fingerprint": job.fingerprint})
 
 
@@ -286,12 +286,13 @@ def _describe(study: Study, folder: Path, command: str, outcomes: Sequence[Outco
 def _describe_method(row: ModelSection, folder: Path) -> dict[str, Any]:
     model = models[row.name]
     finished = sorted((folder / row.slug).glob("seed*/fold*/fold.json"))
+    known = read_json(finished[0]) if finished else {"parameters": 0, "genomics": model.genomics.value}
     return {
         "label": row.title,
         "slug": row.slug,
         "model": row.name,
         "slides": model.slides.value,
-        "genomics": model.genomics.value,
-        "parameters": read_json(finished[0])["parameters"] if finished else 0,
+        "genomics": known["genomics"],
+        "parameters": known["parameters"],
         "choices": row.plain_choices(),
     }

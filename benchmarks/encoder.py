@@ -132,7 +132,7 @@ def main() -> None:
         steps = transmil_steps(n)
         race(f"tile transformer, one step, N = {n}", steps.pop("lean, fast"), steps, repeats=3)
         for which in ("lean, fast", "exact, fast", "plain"):
-            shown = subprocess.run(  # noqa: S603
+            shown = subprocess.run(
                 [sys.executable, __file__, str(n), "--memory", which], check=True, capture_output=True, text=True
             )
             print(shown.stdout.splitlines()[-1])

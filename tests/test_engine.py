@@ -1,8 +1,8 @@
 """Tasks: done once, in any number of processes, with the same results; failures counted and named."""
 
 import pytest
-import work
 
+import work
 from slidesurv.engine import Task, run
 from slidesurv.errors import ConfigError
 

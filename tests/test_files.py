@@ -76,7 +76,8 @@ def test_a_file_that_is_no_json_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "bad", ["", "../x", "/etc/passwd", "a/b", "a\\b", "a\nb", "a\0b", "-a", ".a", "CON", "nul.svs", "x" * 201, "😀", "a b"]
+    "bad",
+    ["", "../x", "/etc/passwd", "a/b", "a\\b", "a\nb", "a\0b", "-a", ".a", "CON", "nul.svs", "x" * 201, "😀", "a b"],
 )
 def test_ids_that_could_leave_a_folder_or_hide_are_refused_with_their_row(bad):
     with pytest.raises(DataError, match="row 7"):

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from reference.peers import as_bag
 
+from reference.peers import as_bag
 from slidesurv.registry import models
 from slidesurv.training.step import losses, show
 from slidesurv.types import Genomics, PatientData, Sizes, SurvivalTarget, Use

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+
 from reference.fill import fill, signed
 from reference.peers import as_bag, peer_rows
-
 from slidesurv.errors import DataError
 from slidesurv.models.snn import SNN
 from slidesurv.types import Genomics, Sizes

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+
 from reference.fill import bag, fill
 from reference.peers import as_bag, peer_rows
-
 from slidesurv.models.transmil import TransMIL
 from slidesurv.types import Sizes
 

@@ -4,10 +4,10 @@ import re
 
 import pytest
 import torch
-from reference.fill import bag, fill, prototypes, signed
-from reference.golden import golden, records, values
-from reference.peers import as_bag
 
+from reference.fill import bag, fill, prototypes, signed
+from reference.golden import golden, records
+from reference.peers import as_bag
 from slidesurv.models.vgat import VGA, VGAT, Reconstruction, reconstruction_loss
 from slidesurv.selection.prompts import ESE
 from slidesurv.types import Genomics, Sizes

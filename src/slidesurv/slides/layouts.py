@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 from zipfile import is_zipfile
 
@@ -152,7 +153,7 @@ def _load(path: Path) -> Tensor:
         if asked := get_unsafe_globals_in_checkpoint(path):
             raise DataError(f"'{path}' asks for {listing(asked)}; nothing was run. Expected one plain tensor.")
         value = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, UnpicklingError) as error:
         raise DataError(f"Cannot read '{path}': {error}. Expected one tensor saved with torch.save.") from error
     if not isinstance(value, Tensor) or not value.is_floating_point():
         raise DataError(f"'{path}' holds {type(value).__name__}. Expected one float tensor of shape (N, D).")

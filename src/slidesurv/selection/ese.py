@@ -141,7 +141,7 @@ def _fill(rule: Tensor, n: int, missing: int, generator: torch.Generator | None)
     return rest[torch.randperm(len(rest), generator=generator)[:missing].to(rest.device)]
 
 
-Score = Literal["log_odds", "posterior_f32", "mahalanobis", "log_likelihood"]
+Score = Literal["log_odds", "posterior_f32", "posterior_f64", "mahalanobis", "log_likelihood"]
 
 
 def scores(mixture: Mixture, features: Tensor, kind: Score = "log_odds") -> Tensor:
@@ -150,9 +150,9 @@ def scores(mixture: Mixture, features: Tensor, kind: Score = "log_odds") -> Tens
     Args:
         mixture: fitted to the same N tiles, C components.
         features: (N, D).
-        kind: "log_odds" ranks as γ does, without its ties; "posterior_f32" is the largest γ in float32, as released,
-            one for most tiles; "mahalanobis" is minus the squared distance to the own mean in units of the own
-            variances; "log_likelihood" is that of the whole mixture.
+        kind: "log_odds" ranks as γ does, without its ties; "posterior_f32" is the largest γ as released, in float32,
+            one for most tiles; "posterior_f64" is it in float64, one for fewer; "mahalanobis" is minus the squared
+            distance to the own mean in own variances; "log_likelihood" is that of the whole mixture.
 
     Returns:
         (N,); a larger value means a surer, nearer or more typical tile.
@@ -160,8 +160,7 @@ def scores(mixture: Mixture, features: Tensor, kind: Score = "log_odds") -> Tens
     return SCORES[kind](mixture, features)
 
 
-def _posterior_f32(mixture: Mixture, _: Tensor) -> Tensor:
-    joint = mixture.log_joint.float()
+def _posterior(joint: Tensor) -> Tensor:
     return (joint - joint.logsumexp(1, keepdim=True)).exp().amax(1)  # rounded in each step, as released
 
 
@@ -175,7 +174,8 @@ def _mahalanobis(mixture: Mixture, features: Tensor) -> Tensor:
 
 SCORES: dict[Score, Callable[[Mixture, Tensor], Tensor]] = {
     "log_odds": lambda mixture, _: mixture.log_odds,
-    "posterior_f32": _posterior_f32,
+    "posterior_f32": lambda mixture, _: _posterior(mixture.log_joint.float()),
+    "posterior_f64": lambda mixture, _: _posterior(mixture.log_joint.double()),
     "mahalanobis": _mahalanobis,
     "log_likelihood": lambda mixture, _: mixture.log_joint.logsumexp(1),
 }

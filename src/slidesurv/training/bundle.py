@@ -137,15 +137,19 @@ def read_bundle(folder: Path) -> Bundle:
             f"The weights in '{folder}' are missing or are not those the bundle was written with "
             f"(sha256 {about.weights_sha256[:12]}…). Copy the bundle again from where it was made."
         )
-    model = models.build(about.model, Sizes(**{**about.sizes, "groups": tuple(about.sizes["groups"])}), **about.choices)
+    sizes = Sizes(**{**about.sizes, "groups": tuple(about.sizes["groups"])})
     try:
         weights, arrays = load_file(weights_file), load_file(folder / "preprocess.safetensors")
     except (SafetensorError, OSError) as error:
         raise DataError(f"Cannot read the tensors of bundle '{folder}': {error}.") from error
+    preprocessing = Preprocessing.from_state(arrays, about.preprocessing, about.edges)
+    model = models.build(about.model, sizes, **about.choices)
     expected = model.state_dict()
-    if wrong := sorted(weights.keys() ^ expected.keys()) or [
-        k for k in weights if weights[k].shape != expected[k].shape
-    ]:
-        raise DataError(f"The weights in '{folder}' do not fit a '{about.model}': {listing(wrong)} differ.")
+    wrong = sorted(weights.keys() ^ expected.keys()) or [k for k in weights if weights[k].shape != expected[k].shape]
+    if wrong or preprocessing.sizes != sizes:
+        raise DataError(
+            f"The weights, the preprocessing and the settings in '{folder}' do not fit one '{about.model}': "
+            f"{listing(wrong or ['sizes'])} differ. Copy the bundle again from where it was made."
+        )
     model.load_state_dict(weights)
-    return Bundle(model.eval(), Preprocessing.from_state(arrays, about.preprocessing, about.edges), about)
+    return Bundle(model.eval(), preprocessing, about)

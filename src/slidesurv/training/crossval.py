@@ -212,6 +212,7 @@ def _write_bundle(job: Job, study: Study, data: Fold, model: SurvivalModel) -> s
         "patients": len(data.split.train),
         "deaths": sum(study.dataset.cohort[patient].event for patient in data.split.train),
         "features": study.dataset.origin,
+        "clip": job.experiment.cohort.clip,
         "protocol": job.experiment.training.protocol,
         "fold": job.fold,
         "seed": job.seed,

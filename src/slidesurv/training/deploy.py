@@ -75,7 +75,8 @@ def _read_genes(shipped: Bundle, path: Path | None, say: Callable[[str], None]) 
         raise ConfigError(f"A '{shipped.about.model}' reads genomics at prediction: give --expression.")
     if not needs and path is not None:
         say("note: this model predicts from slides alone; the expression is not read.")
-    return read_expression(path) if needs and path is not None else None
+    clip = shipped.about.facts.get("clip") or None  # as in training
+    return read_expression(path, clip=clip) if needs and path is not None else None
 
 
 def _patients(shipped: Bundle, bags: Iterator[Bag], genes: Expression | None) -> Iterator[PatientData]:

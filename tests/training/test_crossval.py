@@ -1,0 +1,179 @@
+"""Cross-validation: everyone judged once, nothing learnt from who judges, the same bytes however it was run."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from slidesurv.cohorts.splits import kfold, write_splits
+from slidesurv.cohorts.study import read_cohort
+from slidesurv.config import read_experiment
+from slidesurv.errors import ConfigError
+from slidesurv.files import read_csv, write_csv
+from slidesurv.slides.store import write_features
+from slidesurv.training.crossval import plan, run_fold, run_jobs
+from training_runs import contents
+
+
+@pytest.fixture(scope="module")
+def run_folder(small, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    run_jobs(plan(read_experiment(small / "small.toml"), folder), command="slidesurv crossval small.toml")
+    return folder
+
+
+def test_every_patient_is_judged_once_by_every_model(run_folder):
+    for slug in ("vgat", "attnmil", "snn"):
+        rows = [row for path in run_folder.glob(f"{slug}/seed1/fold*/predictions.csv") for row in read_csv(path)]
+        judged = [row["patient_id"] for row in rows if row["split"] == "test"]
+        assert len(judged) == len(set(judged)) == 40
+        assert {row["split"] for row in rows} == {"train", "tune", "test"}
+
+
+def test_the_columns_of_predictions_are_the_contract(run_folder):
+    header = (run_folder / "snn/seed1/fold0/predictions.csv").read_text().splitlines()[0].split(",")
+    wanted = {"patient_id", "fold", "split", "risk", "S_0", "S_1", "S_2", "time_months", "event", "site", "model_hash"}
+    assert wanted | {"n_slides", "n_tiles"} == set(header)
+
+
+def test_risk_is_minus_the_sum_of_survival(run_folder):
+    for row in read_csv(run_folder / "attnmil/seed1/fold0/predictions.csv"):
+        assert float(row["risk"]) == pytest.approx(-sum(float(row[f"S_{k}"]) for k in range(3)), abs=1e-6)
+
+
+def test_a_model_that_rebuilds_genomes_is_judged_on_it(run_folder):
+    rows = read_csv(run_folder / "vgat/seed1/fold0/reconstruction.csv")
+    test = [r for r in read_csv(run_folder / "vgat/seed1/fold0/predictions.csv") if r["split"] == "test"]
+    assert {row["patient_id"] for row in rows} == {row["patient_id"] for row in test}
+    assert all(1 <= int(row["rank"]) <= int(row["candidates"]) == len(test) for row in rows)
+    assert all(float(row["kl"]) >= 0 for row in rows)
+    assert not (run_folder / "attnmil/seed1/fold0/reconstruction.csv").exists()
+
+
+def test_the_kept_epoch_has_the_lowest_tuning_loss(run_folder):
+    for place in run_folder.glob("*/seed1/fold*"):
+        history = read_csv(place / "history.csv")
+        best = min(history, key=lambda row: float(row["tune_nll"]))
+        assert json.loads((place / "fold.json").read_text())["epoch"] == int(best["epoch"])
+        assert not any("test" in column for column in history[0])
+
+
+def test_what_is_finished_is_not_run_again(small, run_folder):
+    before = contents(run_folder)
+    outcomes = run_jobs(
+        plan(read_experiment(small / "small.toml"), run_folder), command="slidesurv crossval small.toml"
+    )
+    assert {outcome.status for outcome in outcomes} == {"skipped"}
+    assert contents(run_folder) == before
+
+
+def test_a_folder_of_another_experiment_is_refused(small, run_folder):
+    with pytest.raises(ConfigError, match=r"folds of another experiment.*--output"):
+        plan(read_experiment(small / "small.toml", ["training.learning_rate=0.1"]), run_folder)
+
+
+def test_two_workers_write_the_same_bytes_as_one(small, run_folder, tmp_path):
+    run_jobs(plan(read_experiment(small / "small.toml"), tmp_path), workers=2, command="slidesurv crossval small.toml")
+    assert contents(tmp_path) == contents(run_folder)
+
+
+def test_a_run_that_is_killed_and_started_again_writes_the_same_bytes(small, run_folder, tmp_path):
+    program = (
+        "import pathlib; from slidesurv.config import read_experiment; from slidesurv.training.crossval import *\n"
+        f"jobs = plan(read_experiment(pathlib.Path({str(small / 'small.toml')!r})), pathlib.Path({str(tmp_path)!r}))\n"
+        "run_jobs(jobs, command='slidesurv crossval small.toml')"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program])
+    while not list(tmp_path.glob("attnmil/*/*/checkpoint.safetensors")) and process.poll() is None:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (tmp_path / "run.json").exists()
+    subprocess.run([sys.executable, "-c", program], check=True)
+    healed = {name: data for name, data in contents(tmp_path).items() if not name.split("/")[-1].startswith(".")}
+    assert healed == contents(run_folder)
+
+
+def test_a_fold_whose_data_are_bad_fails_alone_and_is_named(small, tmp_path):
+    experiment = read_experiment(small / "small.toml", ["training.learning_rate=1", "models.2.size=big"])
+    outcomes = run_jobs(plan(experiment, tmp_path / "run"))
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    assert len(run["failures"]) == len(failed)
+    assert all("loss became" in outcome.reason for outcome in failed)
+
+
+def poisoned(small, folder, split):
+    """The same cohort, with test patients turned into something else altogether."""
+    random = np.random.default_rng(5)
+    tables = {name: read_csv(small / "data" / f"{name}.csv") for name in ("cohort", "expression")}
+    for row in tables["cohort"]:
+        if row["patient_id"] in split.test:
+            row["time_months"], row["event"] = "0.5", str(1 - int(row["event"]))
+        if row["patient_id"] in split.test:
+            path = folder / "features" / f"{row['slide_id']}.h5"
+            write_features(path, random.normal(1e4, 1e5, (30, 10)), np.zeros((30, 2), int), encoder="synthetic")
+        else:
+            (folder / "features").mkdir(parents=True, exist_ok=True)
+            name = f"{row['slide_id']}.h5"
+            (folder / "features" / name).write_bytes((small / "data" / "features" / name).read_bytes())
+    for row in tables["expression"]:
+        if row["patient_id"] in split.test:
+            row.update(dict.fromkeys(list(row)[1:], "9.9"))
+    for name, rows in tables.items():
+        write_csv(folder / f"{name}.csv", rows, list(rows[0]))
+
+
+@pytest.mark.parametrize(("protocol", "same"), [("leakfree", True), ("paper", False)])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_poisoned_test_patients_change_nothing_that_was_fitted(small, tmp_path, protocol, same, place):
+    cohort = read_cohort(read_experiment(small / "small.toml").cohort)
+    splits = kfold(cohort, folds=2)
+    write_splits(tmp_path / "splits.json", splits, origin="kfold")
+    poisoned(small, tmp_path / "poisoned", splits[0])
+    fitted = []
+    for data in (small / "data", tmp_path / "poisoned"):
+        settings = [
+            *(f"cohort.{key}='{data / name}'" for key, name in (("table", "cohort.csv"), ("features", "features"))),
+            *(f"cohort.expression='{data / 'expression.csv'}'", f"training.protocol='{protocol}'", "training.epochs=3"),
+            *("splits.kind='file'", f"splits.path='{tmp_path / 'splits.json'}'"),
+        ]
+        experiment = read_experiment(small / "small.toml", settings)
+        out = tmp_path / f"run-{data.name}"
+        job = next(j for j in plan(experiment, out) if j.fold == 0 and j.place == place)
+        run_fold(experiment.model_dump_json(), place, 1, 0, out)
+        bundle = job.folder / "bundle"
+        fitted.append([(bundle / f"{name}.safetensors").read_bytes() for name in ("model", "preprocess")])
+        fitted[-1].append(json.loads((bundle / "config.json").read_text())["edges"])
+    assert (fitted[0] == fitted[1]) is same
+
+
+def test_shuffled_genomes_teach_something_else(small, tmp_path):
+    weights = []
+    for shuffle in ("false", "true"):
+        experiment = read_experiment(small / "small.toml", [f"genomics.shuffle={shuffle}"])
+        run_fold(experiment.model_dump_json(), 0, 1, 0, tmp_path / shuffle)
+        weights.append(load_file(tmp_path / shuffle / "vgat/seed1/fold0/bundle/model.safetensors"))
+    assert np.array_equal(weights[0]["prompts.means"], weights[1]["prompts.means"])
+    assert not np.array_equal(weights[0]["reconstruct.tokens"], weights[1]["reconstruct.tokens"])
+
+
+def test_the_paper_protocol_keeps_the_epoch_that_is_best_on_the_test_fold(small, tmp_path):
+    experiment = read_experiment(small / "small.toml", ["training.protocol='paper'", "training.epochs=5"])
+    run_fold(experiment.model_dump_json(), 1, 1, 0, tmp_path)
+    place = tmp_path / "attnmil" / "seed1" / "fold0"
+    history = read_csv(place / "history.csv")
+    best = max(history, key=lambda row: float(row["test_c_index"]))
+    assert json.loads((place / "fold.json").read_text())["epoch"] == int(best["epoch"])
+    assert {row["split"] for row in read_csv(place / "predictions.csv")} == {"train", "test"}
+
+
+def test_no_path_of_this_machine_is_written_into_a_run(run_folder):
+    home = os.fsencode(str(run_folder.parent.parent))
+    assert [name for name, data in contents(run_folder).items() if home in data] == []

@@ -1,0 +1,106 @@
+"""The loop: windows, schedules, the epoch that is kept, and losses that are no numbers."""
+
+import pytest
+import torch
+
+from slidesurv.config import TrainingSection
+from slidesurv.errors import DataError
+from slidesurv.models.attnmil import AttnMIL
+from slidesurv.training.fit import fit
+from slidesurv.types import Bag, PatientData, Sizes, SurvivalTarget
+
+
+def patients(count: int = 9) -> dict[str, PatientData]:
+    generator = torch.Generator().manual_seed(0)
+    made = {}
+    for k in range(count):
+        bag = Bag(f"P{k}", torch.rand(5, 6, generator=generator), torch.zeros(5, 2), torch.zeros(5).long())
+        target = SurvivalTarget(torch.tensor([k + 1.0]), torch.tensor([k % 2 == 0]), torch.tensor([k % 3]))
+        made[bag.patient] = PatientData(bag.patient, bag, None, target)
+    return made
+
+
+def fitted(tmp_path, known=None, *, watch=("P7", "P8"), choose="nll", **settings):
+    torch.manual_seed(0)
+    model = AttnMIL(Sizes(tile=6, bins=3), dim=8)
+    progress = fit(
+        model,
+        (known or patients()).__getitem__,
+        train=[f"P{k}" for k in range(7)],
+        watch=watch,
+        watched="tune",
+        choose=choose,
+        recipe=TrainingSection(**{"epochs": 5, **settings}),
+        seed=1,
+        checkpoint=tmp_path / "checkpoint.safetensors",
+    )
+    return model, progress
+
+
+def test_the_rate_falls_as_a_cosine_to_nothing_after_the_last_epoch(tmp_path):
+    _, progress = fitted(tmp_path, epochs=4, learning_rate=1.0)
+    rates = [row["learning_rate"] for row in progress.history]
+    assert rates == pytest.approx([1.0, 0.8535534, 0.5, 0.1464466])
+
+
+def test_the_last_shorter_window_is_taught_too(tmp_path, monkeypatch):
+    steps = []
+    real = torch.optim.Adam.step
+    monkeypatch.setattr(torch.optim.Adam, "step", lambda self, *a: (steps.append(1), real(self, *a))[1])
+    fitted(tmp_path, epochs=1, accumulate=3)
+    assert len(steps) == 3  # 7 patients: 3 + 3 + 1
+
+
+def test_a_window_of_all_patients_takes_the_mean_of_their_gradients(tmp_path):
+    whole, _ = fitted(tmp_path, epochs=1, accumulate=7, watch=(), choose="last")
+    longer, _ = fitted(tmp_path, epochs=1, accumulate=100, watch=(), choose="last")
+    for one, other in zip(whole.parameters(), longer.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_patience_ends_a_run_that_gets_no_better(tmp_path):
+    _, progress = fitted(tmp_path, epochs=50, learning_rate=0.5, patience=2, schedule="constant")
+    assert progress.epoch == progress.best_epoch + 2 < 50
+
+
+def test_the_weights_left_are_those_of_the_kept_epoch(tmp_path):
+    model, progress = fitted(tmp_path, epochs=12, learning_rate=0.3)
+    assert progress.best_epoch < 12
+    for name, weight in model.state_dict().items():
+        assert torch.equal(weight, progress.best_weights[name])
+
+
+def test_without_patients_to_watch_the_last_epoch_is_kept(tmp_path):
+    _, progress = fitted(tmp_path, watch=(), choose="last")
+    assert progress.best_epoch == 5
+    assert set(progress.history[0]) == {"epoch", "learning_rate", "train_loss", "train_nll"}
+
+
+def test_a_loss_that_is_no_number_names_the_patient_and_the_remedy(tmp_path):
+    known = patients()
+    known["P3"].bag.features.fill_(torch.nan)
+    with pytest.raises(DataError, match=r"became nan at patient 'P3'.*standardise"):
+        fitted(tmp_path, known)
+
+
+def test_a_resumed_fit_ends_where_an_undisturbed_one_does(tmp_path):
+    straight, _ = fitted(tmp_path / "a", epochs=6, checkpoint_seconds=0)
+    fitted(tmp_path / "b", epochs=6, checkpoint_seconds=0)
+    checkpoint = tmp_path / "b" / "checkpoint.safetensors"
+    early = tmp_path / "c" / "checkpoint.safetensors"
+
+    def stop(epoch):
+        if epoch == 3:
+            raise KeyboardInterrupt
+
+    torch.manual_seed(0)
+    model = AttnMIL(Sizes(tile=6, bins=3), dim=8)
+    arguments = {"train": [f"P{k}" for k in range(7)], "watch": ("P7", "P8"), "watched": "tune", "choose": "nll"}
+    recipe = TrainingSection(epochs=6, checkpoint_seconds=0)
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, patients().__getitem__, **arguments, recipe=recipe, seed=1, checkpoint=early, tick=stop)
+    resumed, progress = fitted(tmp_path / "c", epochs=6, checkpoint_seconds=0)
+    assert [row["epoch"] for row in progress.history] == [1, 2, 3, 4, 5, 6]
+    for one, other in zip(straight.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert checkpoint.read_bytes() == early.read_bytes()

@@ -125,13 +125,13 @@ class GenomicSection(Section):
     Attributes:
         embedding: the table of embeddings as it is, principal components of the training expression, or none.
         components: number of principal components.
-        whiten: scale components to standard deviation 1.
+        whiten: scale every component to standard deviation 1, instead of the first alone and the others with it.
         shuffle: give each training patient another's genome; a control that must find nothing.
     """
 
     embedding: Literal["none", "table", "pca"] = "pca"
     components: int = Field(64, ge=1)
-    whiten: bool = True
+    whiten: bool = False
     shuffle: bool = False
 
 

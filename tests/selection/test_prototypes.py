@@ -8,6 +8,7 @@ from sklearn.cluster import KMeans
 
 from slidesurv.errors import DataError
 from slidesurv.selection import prototypes
+from slidesurv.selection.lloyd import lloyd
 from slidesurv.selection.prototypes import first_tiles, fit_prototypes, sample_tiles
 from slidesurv.types import Bag
 
@@ -110,8 +111,7 @@ def test_the_variance_is_that_within_clusters():
 
 
 def test_prototypes_see_tiles_beyond_the_subsamples(monkeypatch):
-    monkeypatch.setattr(prototypes, "REFINE", 50)
-    monkeypatch.setattr(prototypes, "START", 30)
+    monkeypatch.setattr(prototypes, "FUNNEL", ((30, 5, 4), (50, 1, 4)))
     tiles, _ = clusters(4000, spread=2)
     means = fit_prototypes(tiles, count=5).means
     labels = torch.cdist(tiles, means).argmin(1)
@@ -127,7 +127,7 @@ def test_prototypes_follow_their_seed():
 
 
 def test_rare_tiles_that_the_subsample_misses_are_found_where_there_are_few_kinds(monkeypatch):
-    monkeypatch.setattr(prototypes, "REFINE", 20)
+    monkeypatch.setattr(prototypes, "FUNNEL", ((20, 5, 4),))
     tiles = torch.tensor([[0.0, 0], [5, 0], [0, 9]]).repeat_interleave(torch.tensor([5000, 2, 1]), dim=0)
     means = fit_prototypes(tiles, count=3).means
     assert sorted(means.tolist()) == [[0, 0], [0, 9], [5, 0]]
@@ -145,6 +145,11 @@ def test_fewer_kinds_of_tiles_than_prototypes_are_refused():
         fit_prototypes(torch.eye(3).repeat(100, 1))
 
 
+def test_no_tiles_are_too_few_for_any_prototype():
+    with pytest.raises(DataError, match="have 0 different tiles"):
+        fit_prototypes(torch.empty(0, 3), count=1)
+
+
 @pytest.mark.parametrize("offset", [0, 1e4])
 def test_clusters_are_found_far_from_the_origin(offset):
     tiles, corners = clusters(2000)
@@ -154,7 +159,7 @@ def test_clusters_are_found_far_from_the_origin(offset):
 
 def test_a_cluster_that_loses_every_tile_takes_the_farthest():
     tiles = torch.tensor([[0.0], [1], [2], [30]])
-    means, labels = prototypes._lloyd(tiles, torch.tensor([[1.0], [1000.0]]), passes=5)
+    means, labels = lloyd(tiles, torch.tensor([[1.0], [1000.0]]), passes=5)
     assert sorted(means[:, 0].tolist()) == [1, 30]
     assert labels.tolist() == [0, 0, 0, 1]
 

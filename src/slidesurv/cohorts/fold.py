@@ -59,7 +59,7 @@ def fit_fold(
     standardise_features: bool = False,
     embedding: Literal["none", "table", "pca"] = "none",
     components: int = 64,
-    whiten: bool = True,
+    whiten: bool = False,
 ) -> Fold:
     """Fit scales, components and time bins on the training patients.
 
@@ -72,7 +72,7 @@ def fit_fold(
         standardise_features: scale tile features, all training tiles counting alike.
         embedding: the genomic embedding: the dataset's table as it is, principal components of the expression, or none.
         components: D_g of the principal components.
-        whiten: give each component a standard deviation of 1 on the training patients.
+        whiten: give each component a standard deviation of 1 on the training patients, not the first alone.
 
     Raises:
         ConfigError: the embedding needs a table that the dataset has not, or more components than patients.

@@ -1,10 +1,10 @@
 """A made-up cohort whose truth is known: what the genes do, how much of it the tiles show, and who dies early.
 
-Each patient has a programme z ~ N(0, 1). Its genes rise and fall with z; the share of one tissue type grows with it;
-the hazard is exp(effect · z). Beside it stand other programmes that the genes show and survival ignores, other tissue
-types whose shares vary as much, and a stain that shifts all tiles of a patient. So a method that reads genes finds the
-truth easily, a method that reads tiles must find one tissue type among many, and a method that reads tiles but was
-taught by genes has been told where to look.
+Each patient has a programme z ~ N(0, 1). Its genes rise and fall with z; the look of one tissue type changes with it;
+the hazard is exp(effect · z). Beside it stand weaker programmes that the genes show and survival ignores, other tissue
+types whose look varies too from patient to patient, and a stain that shifts all tiles of a patient. So a method that
+reads genes finds the truth easily, a method that reads tiles must find one look among many, and a method that reads
+tiles but was taught by genes has been told where to look.
 """
 
 from dataclasses import dataclass
@@ -31,9 +31,9 @@ class Truth:
         width: D of a tile feature.
         genes: G, of which each programme moves a tenth.
         programmes: beside the prognostic one.
-        tissues: tissue types; the last one tells z.
+        tissues: tissue types; the look of the first tells z.
         effect: log hazard ratio of one standard deviation of z; 0 plants nothing.
-        visible: how far the telling tissue's share follows z, in [0, 1].
+        visible: how far that look follows z, in [0, 1].
         follow_up: months; censoring times are uniform up to twice this.
     """
 
@@ -42,8 +42,8 @@ class Truth:
     width: int = 64
     genes: int = 300
     programmes: int = 4
-    tissues: int = 8
-    effect: float = 1.2
+    tissues: int = 5
+    effect: float = 1.5
     visible: float = 0.95
     follow_up: float = 36.0
 
@@ -69,14 +69,16 @@ def write_synthetic(folder: Path, truth: Truth = DEFAULT, *, seed: int = 0) -> N
     ]
     write_csv(folder / "cohort.csv", rows, ["patient_id", "slide_id", "time_months", "event", "site"])
     _write_expression(folder / "expression.csv", ids, z, truth, random)
-    tissue = random.gamma(1.0, 1.0, (truth.tissues, truth.width))  # (tissues, D) what each type looks like
+    looks = random.gamma(1.0, 1.0, (truth.tissues, truth.width))  # (tissues, D) what each type looks like
+    changes = random.normal(0, 0.2, (truth.tissues, truth.width))  # (tissues, D) and how that varies
+    changes[0] *= 4.5
     for patient, programme in zip(ids, z, strict=True):
-        features, coords = _slide(programme, tissue, truth, random)
+        features, coords = _slide(programme, looks, changes, truth, random)
         path = folder / "features" / f"{patient}-01.h5"
         write_features(path, features, coords, encoder="synthetic")
     text = (
         f"one gene programme moves {truth.genes // 10} of {truth.genes} genes, multiplies the hazard by "
-        f"{np.exp(truth.effect):.1f} per standard deviation, and shows in the share of one of "
+        f"{np.exp(truth.effect):.1f} per standard deviation, and shows in the look of one of "
         f"{truth.tissues} tissue types"
     )
     write_json(folder / "planted.json", {"text": text, "programme": dict(zip(ids, z.tolist(), strict=True))})
@@ -91,7 +93,7 @@ def _follow_up(z: Floats, truth: Truth, random: np.random.Generator) -> tuple[Fl
 
 def _write_expression(path: Path, ids: list[str], z: Floats, truth: Truth, random: np.random.Generator) -> None:
     """Genes = programmes times loadings, plus noise; each programme loads on a tenth of the genes."""
-    programmes = np.column_stack([z, random.standard_normal((len(z), truth.programmes)) * 0.7])  # (B, 1 + programmes)
+    programmes = np.column_stack([z, random.standard_normal((len(z), truth.programmes)) * 0.4])  # (B, 1 + programmes)
     block = truth.genes // 10
     loadings = np.zeros((programmes.shape[1], truth.genes))
     for place, row in enumerate(loadings):
@@ -103,17 +105,16 @@ def _write_expression(path: Path, ids: list[str], z: Floats, truth: Truth, rando
 
 
 def _slide(
-    programme: float, tissue: Floats, truth: Truth, random: np.random.Generator
+    programme: float, looks: Floats, changes: Floats, truth: Truth, random: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """(N, D) features and (N, 2) coordinates of one slide, tissue types in stripes."""
-    telling = truth.visible * programme + np.sqrt(1 - truth.visible**2) * random.standard_normal()
-    share = 0.25 / (1 + np.exp(-1.5 * telling))  # of the last tissue type, in (0, 0.25)
-    others = random.dirichlet(np.full(truth.tissues - 1, 1.5)) * (1 - share)
+    amount = random.standard_normal((truth.tissues, 1))  # of each tissue's change, in this patient
+    amount[0] = truth.visible * programme + np.sqrt(1 - truth.visible**2) * amount[0]
+    stain = random.normal(1, 0.05, truth.width)
+    tissue = (looks + amount * changes) * stain  # (tissues, D)
     n = int(random.integers(*truth.tiles, endpoint=True))
-    types = np.sort(random.choice(truth.tissues, n, p=[*others, share]))  # neighbours share a type
-    stain = random.normal(1, 0.1, truth.width)
-    noise = random.normal(0, 0.35, (n, truth.width))
-    features = np.maximum(tissue[types] * stain + noise, 0)
+    types = np.sort(random.choice(truth.tissues, n, p=random.dirichlet(np.full(truth.tissues, 3.0))))
+    features = np.maximum(tissue[types] + random.normal(0, 0.35, (n, truth.width)), 0)
     side = int(np.ceil(np.sqrt(n)))
     coords = np.column_stack([np.arange(n) // side, np.arange(n) % side]) * 512
     return features.astype(np.float32), coords.astype(np.int64)

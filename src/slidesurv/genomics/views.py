@@ -88,7 +88,7 @@ class PrincipalComponents:
     Attributes:
         standardise: applied first.
         components: (K, G) orthonormal rows, by falling variance; the entry of largest size in each is positive.
-        scale: (K,) what each score is divided by: ones, or its standard deviation when whitened; 0 gives scores of 0.
+        scale: (K,) what each score is divided by: its own standard deviation when whitened, else the first one's.
     """
 
     standardise: Standardise
@@ -102,7 +102,8 @@ class PrincipalComponents:
         Args:
             values: (B, G) expression.
             components: K, at most B - 1 and at most G.
-            whiten: give every score a standard deviation of 1 on the fitted rows.
+            whiten: give every score a standard deviation of 1 on the fitted rows; without it the first has 1 and the
+                others keep their proportion to it.
 
         Raises:
             ConfigError: names the largest K that the patients allow.
@@ -119,7 +120,7 @@ class PrincipalComponents:
         directions = directions[:components]
         largest = np.take_along_axis(directions, np.abs(directions).argmax(1, keepdims=True), axis=1)
         deviation = np.where(sizes > 1e-10 * sizes[0], sizes, 0.0)[:components] / np.sqrt(patients)
-        return cls(standardise, directions * np.sign(largest), deviation if whiten else np.ones(components))
+        return cls(standardise, directions * np.sign(largest), deviation if whiten else np.full(components, deviation[0]))
 
     def __call__(self, values: NDArray[np.floating]) -> Array:
         """Give the scores (..., K) of values (..., G)."""

@@ -1,5 +1,11 @@
 """Tasks: done once, in any number of processes, with the same results; failures counted and named."""
 
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import pytest
 
 import work
@@ -58,3 +64,32 @@ def test_tasks_that_would_overwrite_each_other_are_refused(tmp_path):
 def test_no_workers_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="0 workers"):
         run(tasks(tmp_path), workers=0)
+
+
+def test_a_killed_run_leaves_no_worker_behind(tmp_path):
+    program = (
+        "import pathlib, work; from slidesurv.engine import Task, run\n"
+        f"folder = pathlib.Path({str(tmp_path)!r})\n"
+        "places = [folder / str(k) for k in (0, 1)]\n"
+        "if __name__ == '__main__': run([Task(str(p), work.linger, (p,), p) for p in places], workers=2)"
+    )
+    (tmp_path / "main.py").write_text(program)
+    environment = {**os.environ, "PYTHONPATH": str(Path(work.__file__).parent)}
+    process = subprocess.Popen([sys.executable, str(tmp_path / "main.py")], env=environment)
+    while len(pids := [path.read_text() for path in tmp_path.glob("*.pid")]) < 2 or not all(pids):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 20
+    while any(_runs(int(pid)) for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

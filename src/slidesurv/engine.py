@@ -6,11 +6,14 @@ of workers change no result.
 """
 
 import multiprocessing
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from slidesurv.errors import ConfigError, DataError, SlidesurvError, listing
@@ -99,9 +102,22 @@ def _here(tasks: Sequence[Task]) -> Iterator[Outcome]:
 
 def _in_processes(tasks: Sequence[Task], workers: int) -> Iterator[Outcome]:
     # spawn: a forked copy of a process that has used OpenMP may hang
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_die_with_parent) as pool:
         for future in as_completed([pool.submit(_perform, task) for task in tasks]):
             yield future.result()
+
+
+def _die_with_parent() -> None:
+    """End this worker when the process that started it is gone: a killed run leaves no writer behind."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        Thread(target=_wait_and_exit, args=(parent.sentinel,), daemon=True).start()
+
+
+def _wait_and_exit(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)
 
 
 def _perform(task: Task) -> Outcome:

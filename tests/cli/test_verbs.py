@@ -103,7 +103,16 @@ def test_split_audits_and_writes_folds(monkeypatch, capsys, small, tmp_path):
 
 def test_crossval_report_and_predict_end_to_end(monkeypatch, capsys, small, tmp_path):
     run_folder = tmp_path / "run"
-    words = ["crossval", str(small / "small.toml"), "-o", str(run_folder), "--workers", "1", "--set", "training.epochs=2"]
+    words = [
+        "crossval",
+        str(small / "small.toml"),
+        "-o",
+        str(run_folder),
+        "--workers",
+        "1",
+        "--set",
+        "training.epochs=2",
+    ]
     code, out, err = run(monkeypatch, capsys, *words)
     assert code == 0
     assert "6 folds: 6 done, 0 skipped, 0 failed" in err

@@ -19,7 +19,9 @@ def crossval(
     workers: Annotated[int, typer.Option(help="Processes; 0 takes one a core.")] = 0,
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be repeated.")] = None,
 ) -> None:
-    """Fit and judge every model on every fold and seed, then write the report.
+    """Fit and judge every model, then write the report.
+
+    Every model is fitted on every fold, once a seed.
 
     A run that was interrupted goes on where it stopped when the same command is given again.
 

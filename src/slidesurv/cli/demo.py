@@ -18,7 +18,9 @@ def demo(
     seed: Annotated[int, typer.Option(help="Of the made-up cohort.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes; 0 takes one a core.")] = 0,
 ) -> None:
-    """Make a cohort, cross-validate on it, and say whether the planted truth was found.
+    """Run the main job on a made-up cohort.
+
+    Its truth is planted, so the report can say whether it was found.
 
     Example: slidesurv demo -o demo
     """

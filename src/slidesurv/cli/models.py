@@ -13,7 +13,7 @@ WORDS = {"never": "-", "training": "training", "always": "yes"}
 
 
 def models(json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False) -> None:
-    """List the methods: what each sees, its parameters and its paper.
+    """List the methods and what each may see.
 
     Example: slidesurv models --json
     """

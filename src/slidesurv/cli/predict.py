@@ -22,7 +22,7 @@ def predict(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda:0, …")] = "auto",
 ) -> None:
-    """Predict risk and survival of patients from the features of their slides.
+    """Predict patients with a shipped model.
 
     Example: slidesurv predict runs/luad/vgat/seed1/fold0/bundle --features new_slides -o predictions.csv
     """

@@ -12,7 +12,9 @@ def report(
     run: Annotated[Path, typer.Argument(help="Run folder of 'slidesurv crossval'.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="HTML file [<run>/report.html].")] = None,
 ) -> None:
-    """Write the report of a run again, as one self-contained HTML page.
+    """Write the report of a run again.
+
+    One self-contained HTML page, and tables beside it.
 
     Example: slidesurv report runs/luad
     """

@@ -17,7 +17,9 @@ def split(
     json: Annotated[bool, typer.Option("--json", help="Audit as JSON.")] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be repeated.")] = None,
 ) -> None:
-    """Make or import the folds of a cohort and audit them: patients, events, sites per fold.
+    """Make or import folds, and audit them.
+
+    The audit counts patients, deaths and sites of each part of each fold.
 
     Example: slidesurv split luad.toml -o splits.json --set splits.folds=10
     """

@@ -120,7 +120,9 @@ class PrincipalComponents:
         directions = directions[:components]
         largest = np.take_along_axis(directions, np.abs(directions).argmax(1, keepdims=True), axis=1)
         deviation = np.where(sizes > 1e-10 * sizes[0], sizes, 0.0)[:components] / np.sqrt(patients)
-        return cls(standardise, directions * np.sign(largest), deviation if whiten else np.full(components, deviation[0]))
+        return cls(
+            standardise, directions * np.sign(largest), deviation if whiten else np.full(components, deviation[0])
+        )
 
     def __call__(self, values: NDArray[np.floating]) -> Array:
         """Give the scores (..., K) of values (..., G)."""

@@ -56,8 +56,9 @@ def sample_tiles(bags: Iterable[Bag], *, limit: int = 1_000_000, seed: int = 0) 
     for bag in bags:
         if not seen:
             tiles = torch.empty(limit, bag.features.shape[1])  # memory is only taken as rows are written
-        fresh = rng.random(len(bag))
-        slots, drawn = _exchange(keys, fresh)
+        fresh, everyone = rng.random(len(bag)), np.arange(len(bag))
+        room = seen + len(bag) <= limit  # then nobody gives way
+        slots, drawn = (seen + everyone, everyone) if room else _exchange(keys, fresh)
         tiles[slots] = bag.features[drawn].to(tiles)
         keys[slots], places[slots] = fresh[drawn], seen + drawn
         seen += len(bag)

@@ -7,7 +7,7 @@ import pytest
 from slidesurv.cohorts.synthetic import Truth, write_synthetic
 from slidesurv.config import Experiment, read_experiment
 
-SMALL = Truth(patients=40, tiles=(6, 14), width=10, genes=30, follow_up=30.0)
+SMALL = Truth(patients=40, tiles=(6, 14), width=10, genes=30, follow_up=40.0)
 EXPERIMENT = """
 name = "small"
 [cohort]

@@ -15,6 +15,7 @@ __all__ = ["demo"]
 
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path("demo"),
+    patients: Annotated[int, typer.Option(help="More of them narrow the intervals.", min=20)] = 80,
     seed: Annotated[int, typer.Option(help="Of the made-up cohort.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes; 0 takes one a core.")] = 0,
 ) -> None:
@@ -24,11 +25,11 @@ def demo(
 
     Example: slidesurv demo -o demo
     """
-    from slidesurv.cohorts.synthetic import write_synthetic
+    from slidesurv.cohorts.synthetic import Truth, write_synthetic
 
-    say("Making 80 patients: slides' features, gene expression, follow-up …")
-    write_synthetic(output / "data", seed=seed)
+    say(f"Making {patients} patients: slides' features, gene expression, follow-up …")
+    write_synthetic(output / "data", Truth(patients=patients), seed=seed)
     experiment = output / "experiment.toml"
     write_text(experiment, files("slidesurv.cli").joinpath("demo.toml").read_text(encoding="utf-8"))
-    command = f"slidesurv demo --seed {seed}" if seed else "slidesurv demo"
+    command = f"slidesurv demo --patients {patients} --seed {seed}"
     perform(experiment, output / "run", workers=workers, overrides=[], command=command)

@@ -34,7 +34,8 @@ class Truth:
         tissues: tissue types; the look of the first tells z.
         effect: log hazard ratio of one standard deviation of z; 0 plants nothing.
         visible: how far that look follows z, in [0, 1].
-        follow_up: months; censoring times are uniform up to twice this.
+        survival: mean months to death at z = 0.
+        follow_up: months; patients are last seen at a time uniform up to twice this.
     """
 
     patients: int = 80
@@ -42,10 +43,11 @@ class Truth:
     width: int = 64
     genes: int = 300
     programmes: int = 4
-    tissues: int = 5
-    effect: float = 1.5
+    tissues: int = 6
+    effect: float = 1.0
     visible: float = 0.95
-    follow_up: float = 36.0
+    survival: float = 36.0
+    follow_up: float = 12.0
 
 
 DEFAULT = Truth()
@@ -70,8 +72,8 @@ def write_synthetic(folder: Path, truth: Truth = DEFAULT, *, seed: int = 0) -> N
     write_csv(folder / "cohort.csv", rows, ["patient_id", "slide_id", "time_months", "event", "site"])
     _write_expression(folder / "expression.csv", ids, z, truth, random)
     looks = random.gamma(1.0, 1.0, (truth.tissues, truth.width))  # (tissues, D) what each type looks like
-    changes = random.normal(0, 0.2, (truth.tissues, truth.width))  # (tissues, D) and how that varies
-    changes[0] *= 4.5
+    changes = random.normal(0, 0.7, (truth.tissues, truth.width))  # (tissues, D) and how that varies
+    changes[0] *= 1.3
     for patient, programme in zip(ids, z, strict=True):
         features, coords = _slide(programme, looks, changes, truth, random)
         path = folder / "features" / f"{patient}-01.h5"
@@ -86,7 +88,7 @@ def write_synthetic(folder: Path, truth: Truth = DEFAULT, *, seed: int = 0) -> N
 
 def _follow_up(z: Floats, truth: Truth, random: np.random.Generator) -> tuple[Floats, NDArray[np.bool_]]:
     """Exponential deaths with hazard exp(effect · z), uniform censoring."""
-    death = random.exponential(truth.follow_up * np.exp(-truth.effect * z))
+    death = random.exponential(truth.survival * np.exp(-truth.effect * z))
     censored = random.uniform(0.2, 2, len(z)) * truth.follow_up
     return np.minimum(death, censored) + 0.1, death <= censored
 
@@ -110,7 +112,7 @@ def _slide(
     """(N, D) features and (N, 2) coordinates of one slide, tissue types in stripes."""
     amount = random.standard_normal((truth.tissues, 1))  # of each tissue's change, in this patient
     amount[0] = truth.visible * programme + np.sqrt(1 - truth.visible**2) * amount[0]
-    stain = random.normal(1, 0.05, truth.width)
+    stain = random.normal(1, 0.1, truth.width)
     tissue = (looks + amount * changes) * stain  # (tissues, D)
     n = int(random.integers(*truth.tiles, endpoint=True))
     types = np.sort(random.choice(truth.tissues, n, p=random.dirichlet(np.full(truth.tissues, 3.0))))

@@ -1,5 +1,7 @@
 """An experiment is checked whole before any data is read, and says what to do about what is wrong."""
 
+from pathlib import Path
+
 import pytest
 
 from slidesurv.config import read_experiment
@@ -55,15 +57,37 @@ def test_the_paper_protocol_makes_a_hundred_epochs_unless_told_otherwise(tmp_pat
         ("models.0.dim='wide'", "In model 'attnmil': option 'dim' is 'wide'"),
         ("models.0.variant='gaetd'", "option 'variant' is 'gaetd'"),
         ("models.0.preset='release'", "Unknown preset 'release'"),
+        ("models.0={name='vgat', ese={promts=64}}", "Unknown key of 'ese' 'promts'. Did you mean 'prompts'"),
+        ("models.0={name='vgat', ese={prompts=-5}}", r"option 'ese.prompts' is -5.*The default is 1024"),
+        ("models.0={name='vgat', dim=30}", "option 'dim' is 30.*multiple of 8"),
+        ("models.0={name='vgat', loss_weight=nan}", "option 'loss_weight' is nan"),
+        ("cohort.dead='2'", "go together"),
         ("splits.kind='mcat'", "needs a path"),
         ("name='../up'", "name of the experiment"),
-        ("training.epochs.deep=1", "leads to no key"),
+        ("models.7.dim=1", "leads to no key"),
         ("training", "sets nothing"),
     ],
 )
 def test_what_is_wrong_is_named_with_what_is_near(tmp_path, override, words):
     with pytest.raises(ConfigError, match=words):
         read_experiment(written(tmp_path), [override])
+
+
+def test_a_preset_is_overridden_key_by_key(tmp_path):
+    row = "models.0={name='vgat', preset='release', ese={prompts=64}}"
+    ese = read_experiment(written(tmp_path), [row]).models[0].choices()["ese"]
+    assert (ese.prompts, ese.score, ese.reselect) == (64, "posterior_f32", True)
+
+
+def test_a_group_of_choices_can_be_switched_off(tmp_path):
+    assert read_experiment(written(tmp_path), ["models.0={name='vgat', vga=false}"]).models[0].choices()["vga"] is False
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[1] / "experiments").glob("*.toml")), ids=lambda p: p.stem
+)
+def test_every_experiment_of_ours_is_valid(path):
+    assert len(read_experiment(path).models) == 5
 
 
 def test_two_rows_need_two_labels(tmp_path):

@@ -1,6 +1,8 @@
 """Tasks: done once, in any number of processes, with the same results; failures counted and named."""
 
+import operator
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -10,7 +12,7 @@ import pytest
 
 import work
 from slidesurv.engine import Task, run
-from slidesurv.errors import ConfigError
+from slidesurv.errors import ConfigError, DataError
 
 
 def tasks(folder, seeds=range(4)):
@@ -49,6 +51,21 @@ def test_an_error_of_ours_fails_its_task_and_no_other(tmp_path, workers):
 def test_a_bug_is_not_swallowed(tmp_path):
     with pytest.raises(ZeroDivisionError):
         run([Task("bug", work.blunder, (tmp_path / "x",), tmp_path / "x")])
+
+
+def test_a_bug_in_a_worker_is_told_before_the_tasks_that_wait_have_run(tmp_path):
+    bug = Task("bug", operator.truediv, (1, 0), tmp_path / "bug")
+    slow = [tmp_path / str(number) for number in range(20)]
+    waiting = [Task(p.name, subprocess.run, (["sh", "-c", f"sleep 0.2; touch '{p}'"],), p) for p in slow]
+    with pytest.raises(ZeroDivisionError):
+        run([bug, *waiting], workers=2)
+    assert sum(path.exists() for path in slow) < 15
+
+
+def test_a_killed_worker_is_an_error_that_says_how_to_go_on(tmp_path):
+    killed = Task("killed", signal.raise_signal, (signal.SIGKILL,), tmp_path / "x")
+    with pytest.raises(DataError, match=r"One of 2 workers was killed.* memory .*fewer --workers"):
+        run([killed, *tasks(tmp_path)], workers=2)
 
 
 def test_a_task_without_its_output_has_failed(tmp_path):

@@ -10,7 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slidesurv.errors import DataError
-from slidesurv.files import check_id, inside, read_csv, read_json, replacing, sha256, write_csv, write_json, write_text
+from slidesurv.files import (
+    check_id,
+    inside,
+    is_number,
+    read_csv,
+    read_json,
+    replacing,
+    separator,
+    sha256,
+    write_csv,
+    write_json,
+    write_text,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -61,6 +73,41 @@ def test_a_cell_that_a_spreadsheet_would_run_is_disarmed(tmp_path):
     row = read_csv(tmp_path / "t.csv")[0]
     assert row["x"].startswith("'=")
     assert float(row["y"]) == -1.5
+
+
+@pytest.mark.parametrize("cell", ["-2+3+cmd|' /C calc'!A0", "-", "-1_0", "+5", "@SUM(1)", "\t=1"])
+def test_text_that_begins_like_a_formula_is_disarmed(tmp_path, cell):
+    write_csv(tmp_path / "t.csv", [{"x": cell}], ["x"])
+    assert read_csv(tmp_path / "t.csv")[0]["x"] == f"'{cell}"
+
+
+@pytest.mark.parametrize("cell", ["-1.5", "-3e-2", "-inf", "a-b", "2-1"])
+def test_text_that_a_spreadsheet_takes_for_what_it_is_stays(tmp_path, cell):
+    write_csv(tmp_path / "t.csv", [{"x": cell}], ["x"])
+    assert read_csv(tmp_path / "t.csv")[0]["x"] == cell
+
+
+@pytest.mark.parametrize("text", ["0", " 7 ", "-1.5", "+.5", "3.", "3e2", "1E-5", "inf", "-Inf"])
+def test_plain_numbers_are_numbers(text):
+    assert is_number(text) and float(text) is not None
+
+
+@pytest.mark.parametrize("text", ["", "5_0", "٣", "１", "1,5", "nan", "0x1f", ".", "e5", "1e", "--1", "1 2"])
+def test_what_only_a_program_takes_for_a_number_is_none(text):
+    assert not is_number(text)
+
+
+@pytest.mark.parametrize(("line", "found"), [("a,b", ","), ("a;b;c,d", ";"), ("a\tb", "\t"), ("a", "\t")])
+def test_the_separator_is_the_one_seen_most(line, found):
+    assert separator(line) == found
+
+
+def test_a_broken_file_comes_with_a_remedy(tmp_path):
+    (tmp_path / "a").write_bytes(b"\xff")
+    with pytest.raises(DataError, match=r"as JSON: .*\. Give the file as it was written"):
+        read_json(tmp_path / "a")
+    with pytest.raises(DataError, match=r"Cannot read the table .*\. Expected UTF-8 text, separated by commas"):
+        read_csv(tmp_path / "a")
 
 
 def test_json_is_the_same_bytes_whatever_the_order_of_keys(tmp_path):

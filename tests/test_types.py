@@ -27,6 +27,20 @@ def test_a_subset_keeps_the_order_of_the_table_and_knows_strangers():
         cohort.subset(["z"])
 
 
+def test_a_stranger_is_refused_with_the_names_that_are_known():
+    cohort = Cohort("c", tuple(Patient(f"P{n}", (), 1.0, True) for n in range(9)))
+    with pytest.raises(
+        DataError, match=r"no patient 'p1'; it has 'P0', 'P1', … and 7 more\. Name patients as its table"
+    ):
+        cohort["p1"]
+
+
+def test_a_subset_remembers_who_was_dropped():
+    cohort = Cohort("c", (Patient("a", (), 1.0, True), Patient("b", (), 1.0, True)), (("z", "without an event"),))
+    assert cohort.subset(["a"]).dropped == (("z", "without an event"),)
+    assert Cohort("c", ()).dropped == ()
+
+
 def test_tiles_of_a_bag_keep_their_places():
     bag = Bag("p", torch.arange(6.0).reshape(3, 2), torch.arange(6).reshape(3, 2), torch.tensor([0, 0, 1]))
     part = bag[torch.tensor([2, 0])]

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
-from slidesurv.errors import ConfigError, listing, unknown
+from slidesurv.errors import ConfigError, DataError, listing, unknown
 from slidesurv.files import check_id
 from slidesurv.registry import models
 
@@ -43,7 +43,7 @@ Location = Annotated[Path, AfterValidator(_locate)]
 class Section(BaseModel):
     """A table of the TOML file: no unknown key passes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
 
 class CohortSection(Section):
@@ -54,7 +54,8 @@ class CohortSection(Section):
         format: how to read the table.
         name: of the cohort; the table's name if left out.
         event_column, dead, alive: where the event stands and its two values, when the column does not say.
-        time_column, time_unit: where the follow-up stands and its unit, when the column does not say.
+        time_unit: of the follow-up, when its column does not say.
+        columns: names of "patient_id", "slide_id", "time" and "site" in the table, where they are none of the usual.
         features: folder of feature files; none for models that read no slides.
         expression: patients × genes; read from the table itself for ``format = "mcat"``.
         suffixes: of the genomic columns to read from an MCAT-family table.
@@ -71,8 +72,8 @@ class CohortSection(Section):
     event_column: str | None = None
     dead: str | None = None
     alive: str | None = None
-    time_column: str | None = None
     time_unit: Literal["days", "months", "years"] | None = None
+    columns: dict[Literal["patient_id", "slide_id", "time", "site"], str] = {}
     features: Location | None = None
     expression: Location | None = None
     suffixes: tuple[str, ...] = ("_rnaseq",)
@@ -81,6 +82,15 @@ class CohortSection(Section):
     missing: Literal["error", "drop"] = "error"
     drop_invalid: bool = False
     allow_mixed: bool = False
+
+    @model_validator(mode="after")
+    def _event_is_told_whole(self) -> Self:
+        told = [self.event_column, self.dead, self.alive]
+        if any(told) and (not all(told) or self.format == "mcat"):
+            raise ValueError(
+                "event_column, dead and alive go together; tables of the MCAT family say 'censorship' and need none"
+            )
+        return self
 
 
 class SplitSection(Section):
@@ -123,16 +133,19 @@ class GenomicSection(Section):
     """What a model learns to rebuild, or reads.
 
     Attributes:
-        embedding: the table of embeddings as it is, principal components of the training expression, or none.
-        components: number of principal components.
+        embedding: "table" takes the embeddings as they are, "pca" makes principal components of the training
+            expression, "none" makes none; "auto" takes the first of these for which there is data.
+        components: most principal components; no more than the training patients allow are made.
         whiten: scale every component to standard deviation 1, instead of the first alone and the others with it.
         shuffle: give each training patient another's genome; a control that must find nothing.
+        missing: what to do about patients without genomics when a model cannot do without them.
     """
 
-    embedding: Literal["none", "table", "pca"] = "pca"
+    embedding: Literal["auto", "none", "table", "pca"] = "auto"
     components: int = Field(64, ge=1)
     whiten: bool = False
     shuffle: bool = False
+    missing: Literal["error", "drop"] = "error"
 
 
 class TrainingSection(Section):
@@ -206,7 +219,7 @@ class ModelSection(BaseModel):
     def slug(self) -> str:
         """How folders call this row."""
         words = "".join(letter if letter.isalnum() else " " for letter in self.title.lower()).split()
-        return check_id("-".join(words), what="label of a model")
+        return _require_name("-".join(words), what="label of a model", seen=self.title)
 
     def choices(self) -> dict[str, Any]:
         """The keywords of the constructor, checked against it.
@@ -220,11 +233,30 @@ class ModelSection(BaseModel):
             if self.preset not in presets:
                 raise ConfigError(f"In model '{self.name}': {unknown('preset', self.preset, presets)}")
             preset = dict(presets[self.preset])
-        return models.bind(self.name, {**preset, **(self.model_extra or {})})
+        return models.bind(self.name, _merge(preset, self.model_extra or {}))
 
     def plain_choices(self) -> dict[str, Any]:
         """`choices` as JSON has them."""
         return {key: asdict(v) if is_dataclass(v) else v for key, v in self.choices().items()}  # type: ignore[arg-type]
+
+
+def _require_name(name: str, *, what: str, seen: str) -> str:
+    try:
+        return check_id(name, what=what)
+    except DataError:
+        raise ConfigError(
+            f"The {what} is '{seen}', which cannot name a folder: use 1 to 200 letters a-z, digits, '.', '_' and '-'."
+        ) from None
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Let choices override a preset's, inside groups of choices key by key."""
+    nested = {
+        key: {**base[key], **value}
+        for key, value in over.items()
+        if isinstance(value, Mapping) and isinstance(base.get(key), Mapping)
+    }
+    return {**base, **over, **nested}
 
 
 class Experiment(Section):
@@ -244,7 +276,7 @@ class Experiment(Section):
         Raises:
             ConfigError: see `ModelSection.choices`; or two rows have the same label.
         """
-        check_id(self.name, what="name of the experiment")
+        _require_name(self.name, what="name of the experiment", seen=self.name)
         slugs = [row.slug for row in self.models]
         if twice := sorted({slug for slug in slugs if slugs.count(slug) > 1}):
             raise ConfigError(f"Several [[models]] are called {listing(twice)}: give each its own label.")
@@ -291,7 +323,7 @@ def _override(values: dict[str, Any], override: str) -> None:
     try:
         for key in parents:
             place = place[int(key)] if isinstance(place, list) else place.setdefault(key, {})
-        place[last] = _toml_value(text)
+        place[int(last) if isinstance(place, list) else last] = _toml_value(text)
     except (IndexError, ValueError, TypeError, AttributeError):
         raise ConfigError(f"'{path}' leads to no key of the experiment: write --set section.key=value.") from None
 

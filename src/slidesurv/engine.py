@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -60,7 +61,7 @@ def run(
     """Run every task that is not done yet.
 
     An error of ours (`SlidesurvError`) fails its task, is kept with its reason, and the others go on. Any other
-    exception is a bug and ends the run.
+    exception is a bug and ends the run; tasks that have not begun by then are not begun.
 
     Args:
         tasks: independent of each other.
@@ -72,6 +73,7 @@ def run(
 
     Raises:
         ConfigError: two tasks share a name or an output, or there are no workers.
+        DataError: a worker process was killed.
     """
     _check(tasks, workers)
     outcomes = {task.name: Outcome(task.name, "skipped") for task in tasks if task.output.exists()}
@@ -103,9 +105,17 @@ def _here(tasks: Sequence[Task]) -> Iterator[Outcome]:
 def _in_processes(tasks: Sequence[Task], workers: int) -> Iterator[Outcome]:
     # spawn: a forked copy of a process that has used OpenMP may hang
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_die_with_parent) as pool:
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_die_with_parent)
+    try:
         for future in as_completed([pool.submit(_perform, task) for task in tasks]):
             yield future.result()
+    except BrokenProcessPool as error:
+        raise DataError(
+            f"One of {workers} workers was killed, most likely because the memory ran out. What is finished is kept: "
+            "run the same command again with fewer --workers, and it goes on where it stopped."
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _die_with_parent() -> None:

@@ -21,9 +21,11 @@ from slidesurv.errors import DataError
 __all__ = [
     "check_id",
     "inside",
+    "is_number",
     "read_csv",
     "read_json",
     "replacing",
+    "separator",
     "sha256",
     "write_csv",
     "write_json",
@@ -31,6 +33,8 @@ __all__ = [
 ]
 
 SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+# ASCII alone: float() also takes 5_0 for 50, and the digits of every script.
+NUMBER = re.compile(r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf)", re.ASCII | re.IGNORECASE)
 RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
 
 
@@ -87,7 +91,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"Cannot read '{path}' as JSON: {error}.") from error
+        raise DataError(
+            f"Cannot read '{path}' as JSON: {error}. Give the file as it was written, or make it again."
+        ) from error
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
@@ -100,9 +106,20 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[s
 
 
 def _cell(value: Any) -> Any:
-    if isinstance(value, str) and value[:1] in ("=", "+", "@", "\t", "\r"):
-        return f"'{value}"
-    return "" if value is None else value
+    if not isinstance(value, str):
+        return "" if value is None else value
+    runs = value.startswith(("=", "+", "@", "\t", "\r")) or (value.startswith("-") and not is_number(value))
+    return f"'{value}" if runs else value
+
+
+def is_number(text: str) -> bool:
+    """Say whether text is a plain number: ``-1.5``, ``3e2`` or ``inf``, but not ``5_0``, ``1,5`` or ``nan``."""
+    return NUMBER.fullmatch(text.strip()) is not None
+
+
+def separator(header: str) -> str:
+    """Find what parts the cells of a table by its first line: a tab, a semicolon or a comma."""
+    return max("\t;,", key=header.count)
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -115,7 +132,9 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         with path.open(encoding="utf-8-sig", newline="") as lines:
             return list(csv.DictReader(lines))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"Cannot read the table '{path}': {error}.") from error
+        raise DataError(
+            f"Cannot read the table '{path}': {error}. Expected UTF-8 text, separated by commas."
+        ) from error
 
 
 def sha256(*contents: bytes | Path) -> str:

@@ -83,11 +83,8 @@ class Registry(Generic[Part]):
             try:
                 bound[key] = TypeAdapter(allowed[key].annotation).validate_python(value)
             except ValidationError as error:
-                reason = error.errors()[0]["msg"]
-                raise ConfigError(
-                    f"In {self.kind} '{name}': option '{key}' is {value!r}: {reason}. "
-                    f"The default is {allowed[key].default!r}."
-                ) from None
+                reason = _reason(key, error, allowed[key].default)
+                raise ConfigError(f"In {self.kind} '{name}': {reason}") from None
         return bound
 
     def build(self, name: str, *data: Any, **choices: Any) -> Part:
@@ -97,6 +94,16 @@ class Registry(Generic[Part]):
             ConfigError: the name or a choice is not known.
         """
         return self[name](*data, **self.bind(name, choices))
+
+
+def _reason(key: str, error: ValidationError, default: Any) -> str:
+    """Say which value is wrong, inside a group of choices too."""
+    first = error.errors()[0]
+    inner = [str(part) for part in first["loc"] if str(part) in getattr(default, "__dataclass_fields__", {})]
+    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return unknown(f"key of '{key}'", str(first["loc"][-1]), default.__dataclass_fields__)
+    usual = getattr(default, inner[0]) if inner else default
+    return f"option '{'.'.join([key, *inner])}' is {first['input']!r}: {first['msg']}. The default is {usual!r}."
 
 
 models: Registry[Any] = Registry("model", "slidesurv.models")

@@ -149,10 +149,15 @@ class Patient:
 
 @dataclass(frozen=True)
 class Cohort:
-    """Patients in table order, each once."""
+    """Patients in table order, each once.
+
+    Attributes:
+        dropped: (patient id, reason) of those in the table who were left out; a subset remembers them.
+    """
 
     name: str
     patients: tuple[Patient, ...]
+    dropped: tuple[tuple[str, str], ...] = ()
 
     def __len__(self) -> int:
         return len(self.patients)
@@ -164,7 +169,10 @@ class Cohort:
         try:
             return self._by_id[patient_id]
         except KeyError:
-            raise DataError(f"Cohort '{self.name}' has no patient '{patient_id}'.") from None
+            raise DataError(
+                f"Cohort '{self.name}' has no patient '{patient_id}'; it has {listing(self.ids, most=3) or 'nobody'}. "
+                "Name patients as its table does."
+            ) from None
 
     @cached_property
     def _by_id(self) -> dict[str, Patient]:
@@ -188,8 +196,10 @@ class Cohort:
         """
         wanted = set(ids)
         if strangers := wanted - set(self.ids):
-            raise DataError(f"Cohort '{self.name}' has no patients {listing(sorted(strangers))}.")
-        return Cohort(self.name, tuple(patient for patient in self.patients if patient.id in wanted))
+            raise DataError(
+                f"Cohort '{self.name}' has no patients {listing(sorted(strangers))}. Name patients as its table does."
+            )
+        return replace(self, patients=tuple(patient for patient in self.patients if patient.id in wanted))
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,13 +223,6 @@ class Split:
                 f"{len(twice)} patients stand in more than one part of a split: {listing(twice)}. "
                 "Every patient belongs to exactly one of train, tune and test."
             )
-
-    def part(self, patient_id: str) -> str:
-        """Say in which part a patient stands: "train", "tune" or "test"."""
-        for name in ("train", "tune", "test"):
-            if patient_id in getattr(self, name):
-                return name
-        raise DataError(f"Patient '{patient_id}' is in no part of this split.")
 
 
 @dataclass(frozen=True, slots=True)

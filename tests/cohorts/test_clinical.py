@@ -3,13 +3,15 @@
 import gzip
 import logging
 import os
+import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from slidesurv.cohorts.clinical import describe, read_manifest
+from slidesurv.cohorts.clinical import describe, read_manifest, read_slides
 from slidesurv.cohorts.columns import EventRule, slide_name
-from slidesurv.errors import ConfigError, DataError
+from slidesurv.errors import ConfigError, DataError, MissingExtra
 
 DATA = Path(os.environ.get("SLIDESURV_DATA") or Path(__file__).parents[2].parent / "shared/data")
 HEADER = "patient_id,slide_id,time_months,event"
@@ -141,11 +143,86 @@ def test_a_chosen_column_that_is_not_there_is_named_with_the_nearest(tmp_path):
         (["P1,s1,5,1", "P2,S1,6,1"], "1 slides that stand there twice"),
         (["P1,s1,5,1", "p1,s2,6,1"], "1 patient ids that differ only in case"),
         (["P1,,5,1", "P1,,5,1"], "1 patients that stand there twice"),
+        (["P1,s1,5,1,X", "P1,s2,5,1,Y"], r"1 patients with two sites: 's1 \(rows 2 and 3\)'"),
     ],
 )
 def test_contradictions_are_listed_with_their_rows(tmp_path, rows, message):
+    header = f"{HEADER},site" if rows[0].count(",") == 4 else HEADER
     with pytest.raises(DataError, match=message):
-        read_manifest(write(tmp_path, HEADER, *rows), name="c")
+        read_manifest(write(tmp_path, header, *rows), name="c")
+
+
+def test_a_site_named_in_one_row_is_the_patients(tmp_path):
+    path = write(tmp_path, f"{HEADER},site", "TCGA-05-4249,s1,5,1,", "TCGA-05-4249,s2,5,1,Bonn", "TCGA-05-4250,s3,5,1,")
+    assert [patient.site for patient in read_manifest(path, name="c")] == ["Bonn", "05"]
+
+
+def test_two_columns_for_the_patient_must_agree_in_every_row(tmp_path):
+    header = "patient_id,case_id,slide_id,time_months,event"
+    path = write(tmp_path, header, "P1,P1,s1,5,1", "P2,uuid-2,s2,5,1")
+    for read in (lambda: read_manifest(path, name="c"), lambda: read_slides(path)):
+        with pytest.raises(DataError, match=r"Columns 'patient_id' and 'case_id' could both .* differ in rows '3'\."):
+            read()
+    assert read_manifest(path, name="c", columns={"patient_id": "case_id"}).ids == ("P1", "uuid-2")
+    path = write(tmp_path, header, "P1,P1 ,s1,5,1")
+    assert read_manifest(path, name="c").ids == ("P1",)
+
+
+def test_slides_without_patients_and_tables_without_rows_are_refused(tmp_path):
+    for lines, message in ((("slide_id", "s"), "No column names the patient"), (("patient_id", "P"), "none for slides"),
+                           (("patient_id,slide_id",), "has no rows. Give a row for each slide")):  # fmt: skip
+        with pytest.raises(DataError, match=message):
+            read_slides(write(tmp_path, *lines))
+
+
+@pytest.mark.parametrize("cell", ["5_0", "٣", "５", "0x10", "1e"])
+def test_only_plain_numbers_are_times(tmp_path, cell):
+    with pytest.raises(DataError, match="Row 2: 'time_months' is .*which is no number"):
+        read_manifest(write(tmp_path, HEADER, f"P1,s1,{cell},1"), name="c")
+
+
+def test_covariates_that_are_no_plain_numbers_stay_words(tmp_path):
+    path = write(tmp_path, f"{HEADER},age,grade,stage,rna_id", "P1,s1,5,1,6_1,٣,2,0123")
+    assert read_manifest(path, name="c")["P1"].covariates == {
+        "age": "6_1", "grade": "٣", "stage": 2.0, "rna_id": "0123",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("column", ["Event", "status_label"])
+def test_columns_that_only_look_like_events_need_their_words(tmp_path, column):
+    path = write(tmp_path, f"patient_id,time_months,{column}", "P1,5,1", "P2,5,0")
+    with pytest.raises(DataError, match=rf"event_column = \"{column}\""):
+        read_manifest(path, name="c")
+    cohort = read_manifest(path, name="c", event=EventRule(column, dead=("1",), alive=("0",)))
+    assert [patient.event for patient in cohort] == [True, False]
+
+
+FRAME = pd.DataFrame(
+    {"patient_id": ["007", "P2"], "slide_id": ["a.svs", None], "time_months": [0.1 + 0.2, 7], "event": [1, 0],
+     "age": pd.array([60, None], dtype="Int64")}
+)  # fmt: skip
+
+
+def test_a_frame_from_parquet_is_read_as_the_same_table_in_text(tmp_path, monkeypatch):
+    monkeypatch.setattr(pd, "read_parquet", lambda path, **choices: FRAME)
+    first, second = read_manifest(tmp_path / "cohort.parquet", name="c")
+    assert (first.id, first.slides, first.time, first.event) == ("007", ("a",), 0.1 + 0.2, True)
+    assert second.slides == () and [first.covariates, second.covariates] == [{"age": 60.0}, {"age": None}]
+
+
+def test_parquet_is_read_where_pyarrow_is_installed(tmp_path):
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    FRAME.to_parquet(tmp_path / "cohort.parquet")
+    assert read_manifest(tmp_path / "cohort.parquet", name="c")["007"].covariates == {"age": 60.0}
+    (tmp_path / "torn.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DataError, match=r"Cannot read '.*torn\.parquet' as Parquet"):
+        read_manifest(tmp_path / "torn.parquet", name="c")
+
+
+def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingExtra, match="'pip install pyarrow', or save the table as CSV"):
+        read_manifest(tmp_path / "cohort.parquet", name="c")
 
 
 @pytest.mark.parametrize(
@@ -167,8 +244,19 @@ def test_unusable_follow_up_is_refused_or_dropped_by_name(tmp_path, caplog, time
     with pytest.raises(DataError, match=f"1 patients have no usable follow-up .1 .*{reason}.*: 'P2'.*drop_invalid"):
         read_manifest(path, name="c")
     with caplog.at_level(logging.WARNING):
-        assert read_manifest(path, name="c", drop_invalid=True).ids == ("P1",)
-    assert "'P2'. They were left out" in caplog.text
+        cohort = read_manifest(path, name="c", drop_invalid=True)
+    assert cohort.ids == ("P1",) and "'P2'. They were left out" in caplog.text
+    ((dropped, why),) = cohort.dropped
+    assert dropped == "P2" and reason in why
+
+
+def test_all_who_were_dropped_are_handed_back_with_their_reasons(tmp_path):
+    lost = [f"P{n},s{n},{'0' if n % 2 else ''},1" for n in range(1, 10)]
+    cohort = read_manifest(write(tmp_path, HEADER, "P0,s0,5,1", *lost), name="c", drop_invalid=True)
+    assert [patient for patient, _ in cohort.dropped] == [f"P{n}" for n in range(1, 10)]
+    assert dict(cohort.dropped)["P1"] == "with a time of zero or less"
+    assert dict(cohort.dropped)["P2"] == "without a finite time"
+    assert describe(cohort)["dropped"] == 9 and describe(cohort)["patients"] == 1
 
 
 @pytest.mark.parametrize(
@@ -209,7 +297,8 @@ def test_a_table_without_slides_makes_a_cohort_without_slides(tmp_path):
 def test_a_cohort_is_summed_up(tmp_path):
     path = write(tmp_path, f"{HEADER},site", "P1,a,2,1,X", "P1,b,2,1,X", "P2,c,4,0,Y", "P3,d,8,0,", "P4,e,6,1,Y")
     assert describe(read_manifest(path, name="c")) == {
-        "name": "c", "patients": 4, "slides": 5, "deaths": 2, "event_share": 0.5, "median_follow_up": 8.0, "sites": 2,
+        "name": "c", "patients": 4, "slides": 5, "deaths": 2, "event_share": 0.5, "median_follow_up_months": 8.0, "sites": 2,
+        "dropped": 0,
     }  # fmt: skip
 
 

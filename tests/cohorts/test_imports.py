@@ -77,7 +77,9 @@ def test_patients_without_usable_follow_up_are_refused_or_left_out(tmp_path):
     path = write(tmp_path, *ROWS[:2], ROWS[2].replace("20.25", "0"))
     with pytest.raises(DataError, match="1 patients have no usable follow-up"):
         read_mcat(path, name="luad")
-    assert read_mcat(path, name="luad", drop_invalid=True)[0].ids == ("TCGA-05-0001",)
+    cohort, _ = read_mcat(path, name="luad", drop_invalid=True)
+    assert cohort.ids == ("TCGA-05-0001",)
+    assert cohort.dropped == (("TCGA-2F-0002", "with a time of zero or less"),)
 
 
 def test_two_samples_of_one_patient_are_refused(tmp_path):
@@ -91,7 +93,9 @@ def test_a_hole_in_the_genomics_is_named(tmp_path):
 
 
 def test_a_table_of_another_family_is_refused(tmp_path):
-    with pytest.raises(DataError, match="has no columns 'case_id', 'survival_months', 'censorship'"):
+    with pytest.raises(
+        DataError, match="has no columns 'case_id', 'survival_months', 'censorship'.*format = \"manifest\""
+    ):
         read_mcat(write(tmp_path, "P1,s1", header="patient_id,slide_id"), name="x")
 
 

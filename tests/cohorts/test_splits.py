@@ -96,6 +96,8 @@ def test_too_few_deaths_are_refused_with_what_is_possible(deaths, message):
 def test_choices_that_make_no_sense_are_refused():
     with pytest.raises(ConfigError, match="folds is 1"):
         kfold(make_cohort(), folds=1)
+    with pytest.raises(ConfigError, match="folds is 41, but cohort 'made' has 40 patients"):
+        kfold(make_cohort(40, 40), folds=41)
     for tune in (-0.1, 1.0, float("nan")):
         with pytest.raises(ConfigError, match="tune is"):
             carve_tune(make_cohort(), tune=tune, seed=0)
@@ -130,6 +132,27 @@ def test_clams_slide_ids_become_patients_and_its_val_is_our_tuning_part(tmp_path
     turned = {"train": slides[4] + slides[5], "val": [], "test": slides[0] + slides[1] + slides[2] + slides[3]}
     split, _ = read_mcat_splits(write_files(tmp_path, parts, turned), cohort, tune=0)
     assert split == Split(("P0", "P1", "P2"), ("P3",), ("P4", "P5"))
+
+
+@pytest.mark.parametrize("columns", [("train", "val", "test"), ("train", "test", "val")])
+def test_a_tuning_part_teaches_when_the_protocol_has_none(tmp_path, columns):
+    cohort = make_cohort(6, 6)
+    parts = dict(zip(columns, (["P0", "P1", "P2"], ["P3"], ["P4", "P5"]), strict=True))
+    rest = dict(zip(columns, (["P4", "P5"], [], ["P0", "P1", "P2", "P3"]), strict=True))
+    if columns[1] == "test":  # MCAT: no tuning part, and none is carved
+        parts, rest = ({"train": part["train"] + part["test"], "val": part["val"]} for part in (parts, rest))
+    split, _ = read_mcat_splits(write_files(tmp_path, parts, rest), cohort, tune=0.5, merge_tune=True)
+    assert split == Split(("P0", "P1", "P2", "P3"), (), ("P4", "P5"))
+
+
+def test_a_tuning_part_of_written_splits_teaches_when_asked(tmp_path):
+    cohort = make_cohort()
+    splits = kfold(cohort)
+    write_splits(tmp_path / "splits.json", splits, origin="kfold")
+    merged = read_splits(tmp_path / "splits.json", cohort, merge_tune=True)
+    assert [(split.train, split.tune, split.test) for split in merged] == [
+        (split.train + split.tune, (), split.test) for split in splits
+    ]
 
 
 def test_one_patients_slides_in_two_parts_are_refused(tmp_path):

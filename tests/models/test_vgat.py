@@ -179,13 +179,33 @@ def test_the_survival_loss_teaches_the_reconstruction_too():
     assert untaught == []
 
 
-def test_prompts_are_chosen_once_a_patient_while_training_and_afresh_for_a_prediction():
-    model, bag_ = small().train(), as_bag(torch.rand(60, 12))
+def test_prompts_are_chosen_once_for_a_bag_and_anew_for_another_of_the_same_patient(monkeypatch):
+    model, chosen = small(), []
+    choose = model.prompts.choose
+    monkeypatch.setattr(model.prompts, "choose", lambda bag: (chosen.append(len(bag)), choose(bag))[1])
+    features = torch.rand(60, 12)
+    for tiles in (features, features, features + 1, features[:50]):
+        model.train()(as_bag(tiles), None)
+        model.eval()(as_bag(tiles), None)
+    assert chosen == [60, 60, 50]
+
+
+def test_other_prototypes_choose_anew():
+    model, bag_ = small(), as_bag(torch.rand(60, 12))
     first = model.prompts(bag_)
-    with_other_prototypes = torch.rand(4, 12)
-    model.prompts.means.copy_(with_other_prototypes)
-    assert torch.equal(model.prompts(bag_), first)
-    assert not torch.equal(model.eval().prompts(bag_), first)
+    model.load_state_dict({**model.state_dict(), "prompts.means": torch.rand(4, 12) * 5})
+    assert not torch.equal(model.prompts(bag_), first)
+
+
+def test_a_capped_bag_is_predicted_the_same_twice_and_drawn_anew_in_training():
+    model, bag_ = small(cap=20), as_bag(torch.rand(60, 12))
+    model.explains = True
+    one, two = (model(bag_, None) for _ in range(2))
+    assert torch.equal(one.logits, two.logits)
+    assert one.attention.shape == (60,)
+    assert (one.attention > 0).sum() <= 20
+    drawn = {tuple(model.train()._cap(bag_).tolist()) for _ in range(3)}
+    assert len(drawn) == 3
 
 
 def test_the_release_draws_its_random_tiles_anew_at_every_step():
@@ -210,19 +230,31 @@ def test_a_perfect_reconstruction_costs_nothing(kind):
 
 
 def test_without_vga_it_is_the_pathology_transformer_alone():
-    model = small(vga=None)
+    model = small(vga=False)
     output = model(as_bag(torch.rand(5, 12)), None)
     assert output.reconstruction is None
     assert not hasattr(model, "reconstruct")
 
 
 def test_teacher_forcing_shows_the_embedding_in_training_and_never_after():
-    model, bag_ = small(genomic_input="embedding"), as_bag(torch.rand(5, 12))
-    first, second = (Genomics(embedding=torch.full((32,), value).cumsum(0)) for value in (1.0, -1.0))
-    dropped = [m for m in model.modules() if isinstance(m, torch.nn.Dropout)]
-    assert not torch.equal(model(bag_, first).logits, model(bag_, second).logits)
-    assert dropped
-    assert torch.equal(model(bag_, None).logits, model(bag_, None).logits)
+    model = small(genomic_input="embedding", dropout=0.0, vga=VGA(width=16, dropout=0.0)).train()
+    bag_ = as_bag(torch.rand(5, 12))
+    one, other = (Genomics(embedding=torch.full((32,), value).cumsum(0)) for value in (1.0, -1.0))
+
+    def logits(genomics):
+        torch.manual_seed(0)
+        return model(bag_, genomics).logits
+
+    assert not torch.equal(logits(one), logits(other))
+    model.eval()
+    assert torch.equal(logits(one), logits(other))
+
+
+def test_a_reconstruction_can_be_replaced_to_see_whether_it_is_used():
+    model, bag_ = small(), as_bag(torch.rand(30, 12))
+    own = model(bag_, None)
+    assert torch.equal(model.rejudge(bag_, own.reconstruction).logits, own.logits)
+    assert not torch.equal(model.rejudge(bag_, torch.zeros(32)).logits, own.logits)
 
 
 def test_more_tokens_answer_together():

@@ -15,7 +15,7 @@ from slidesurv.errors import ConfigError
 from slidesurv.report.estimate import Estimate
 from slidesurv.report.read import read_run
 from slidesurv.report.run import FoldResult, Method, Run
-from slidesurv.report.table import markdown, score, write_tables
+from slidesurv.report.table import compare, markdown, write_tables
 
 Made = Callable[..., Path]
 QUICK = {"resamples": 200}
@@ -42,7 +42,7 @@ def changed(method: Method, **values: object) -> Method:
 
 
 def test_the_c_index_of_a_fold_is_the_mean_over_seeds_of_pairs_counted_one_by_one(run: Run) -> None:
-    row, method = score(run, **QUICK)[0], run.methods[0]
+    row, method = compare(run, **QUICK)[0], run.methods[0]
     counted = [[pairs(method.results[seed, fold]) for fold in range(3)] for seed in (0, 1)]
     by_hand = np.array([[agreeing / comparable for agreeing, comparable in each] for each in counted]).mean(0)
     assert [entry.value for entry in row.folds] == pytest.approx(by_hand, abs=1e-12)
@@ -53,7 +53,7 @@ def test_the_c_index_of_a_fold_is_the_mean_over_seeds_of_pairs_counted_one_by_on
 
 
 def test_intervals_hold_their_value_and_the_better_method_stands_clear_of_chance(run: Run) -> None:
-    good, poor = score(run)
+    good, poor = compare(run)
     for estimate in (good.pooled, poor.pooled, poor.difference):
         assert estimate.low < estimate.value < estimate.high
     assert good.pooled.low > 0.5
@@ -66,41 +66,41 @@ def test_the_interval_of_ten_times_the_patients_is_about_three_times_narrower(ru
         key: replace(r, patients=r.patients * 10, **{n: np.tile(getattr(r, n), 10) for n in ("time", "event", "risk")})
         for key, r in good.results.items()
     }
-    few = score(replace(run, methods=(good,)))[0].pooled
-    more = score(replace(run, methods=(replace(good, results=many),)))[0].pooled
+    few = compare(replace(run, methods=(good,)))[0].pooled
+    more = compare(replace(run, methods=(replace(good, results=many),)))[0].pooled
     assert (few.high - few.low) / (more.high - more.low) == pytest.approx(math.sqrt(10), rel=0.25)
 
 
 def test_another_scale_of_risk_in_one_fold_changes_no_pooled_number(run: Run) -> None:
     good = run.methods[0]
     shifted = {(s, fold): replace(result, risk=result.risk + 100 * fold) for (s, fold), result in good.results.items()}
-    assert score(replace(run, methods=(replace(good, results=shifted),)), **QUICK)[0] == score(run, **QUICK)[0]
+    assert compare(replace(run, methods=(replace(good, results=shifted),)), **QUICK)[0] == compare(run, **QUICK)[0]
 
 
 def test_a_method_differs_from_its_copy_by_exactly_nothing(run: Run) -> None:
     twin = replace(run.methods[0], slug="twin")
-    difference = score(replace(run, methods=(run.methods[0], twin)), **QUICK)[1].difference
+    difference = compare(replace(run, methods=(run.methods[0], twin)), **QUICK)[1].difference
     assert (difference.value, difference.low, difference.high) == (0, 0, 0)
 
 
 def test_the_sign_of_a_difference_turns_with_the_reference(run: Run) -> None:
-    forward = score(run, **QUICK)[1].difference
-    backward = score(run, reference="poor", **QUICK)[0].difference
+    forward = compare(run, **QUICK)[1].difference
+    backward = compare(run, reference="poor", **QUICK)[0].difference
     assert backward.value == -forward.value
     assert (backward.low, backward.high) == pytest.approx((-forward.high, -forward.low))
     with pytest.raises(ConfigError, match="Did you mean 'poor'"):
-        score(run, reference="por")
+        compare(run, reference="por")
 
 
 def test_constant_risk_is_one_half_and_says_so(run: Run) -> None:
     flat = changed(run.methods[0], risk=np.zeros(20))
-    row = score(replace(run, methods=(flat,)), **QUICK)[0]
+    row = compare(replace(run, methods=(flat,)), **QUICK)[0]
     assert row.pooled.value == 0.5
     assert "fold 0: a seed gives every patient the same risk" in row.notes
 
 
 def test_a_silent_fold_and_a_failed_fold_are_left_out_of_means_with_their_reasons(made: Made) -> None:
-    good, poor = score(read_run(made(silent_fold=1, failed=("poor", 1, 2))), **QUICK)
+    good, poor = compare(read_run(made(silent_fold=1, failed=("poor", 1, 2))), **QUICK)
     assert str(good.folds[1]) == "—"
     assert good.mean.value == pytest.approx(np.mean([good.folds[0].value, good.folds[2].value]))
     assert good.notes == [
@@ -114,7 +114,7 @@ def test_a_silent_fold_and_a_failed_fold_are_left_out_of_means_with_their_reason
 
 
 def test_a_difference_uses_only_the_folds_that_both_methods_finished(made: Made, run: Run) -> None:
-    row = score(read_run(made(failed=("good", 0, 2))), **QUICK)[1]
+    row = compare(read_run(made(failed=("good", 0, 2))), **QUICK)[1]
     sides = []
     for method in run.methods:
         counted = [[pairs(method.results[seed, fold]) for fold in (0, 1)] for seed in (0, 1)]
@@ -125,7 +125,7 @@ def test_a_difference_uses_only_the_folds_that_both_methods_finished(made: Made,
 
 def test_when_nobody_dies_there_is_no_number_but_a_reason(run: Run) -> None:
     alive = [changed(method, event=np.zeros(20, dtype=bool)) for method in run.methods]
-    good, poor = score(replace(run, methods=tuple(alive)), **QUICK)
+    good, poor = compare(replace(run, methods=tuple(alive)), **QUICK)
     assert str(good.pooled) == str(good.mean) == str(poor.difference) == "—"
     assert good.pooled.note == "no pair can be compared: 0 deaths among 60 test patients"
     assert poor.difference.note == "no pair can be compared on the folds that both finished"
@@ -133,24 +133,24 @@ def test_when_nobody_dies_there_is_no_number_but_a_reason(run: Run) -> None:
 
 def test_a_method_that_finished_nothing_keeps_its_row(run: Run) -> None:
     nothing = replace(run.methods[1], results={}, complete=())
-    row = score(replace(run, methods=(run.methods[0], nothing)), **QUICK)[1]
+    row = compare(replace(run, methods=(run.methods[0], nothing)), **QUICK)[1]
     assert row.pooled.note == "no fold was finished for every seed"
     assert row.difference.note == "no fold was finished by both this method and Taught"
 
 
 def test_every_number_of_the_paper_protocol_carries_the_stamp(made: Made, tmp_path: Path) -> None:
-    scores = score(read_run(made(protocol="paper")), **QUICK)
-    table = markdown(scores).splitlines()[2:]
+    comparison = compare(read_run(made(protocol="paper")), **QUICK)
+    table = markdown(comparison).splitlines()[2:]
     numbers = [cell for line in table for cell in line.split("|") if "0." in cell]
     assert len(numbers) == 7
     assert all(cell.strip().endswith("OPTIMISTIC") for cell in numbers)
-    write_tables(scores, tmp_path)
+    write_tables(comparison, tmp_path)
     with (tmp_path / "comparison.csv").open() as lines:
         assert {row["stamp"] for row in csv.DictReader(lines)} == {"OPTIMISTIC"}
 
 
 def test_tables_on_disk_hold_null_and_a_reason_where_nothing_is_defined(made: Made, tmp_path: Path) -> None:
-    write_tables(score(read_run(made(silent_fold=1)), **QUICK), tmp_path / "tables")
+    write_tables(compare(read_run(made(silent_fold=1)), **QUICK), tmp_path / "tables")
     first = json.loads((tmp_path / "tables/metrics.json").read_text())[0]
     assert first["fold_1"] is None
     assert "0 deaths among 20 test patients" in first["notes"][0]
@@ -160,7 +160,7 @@ def test_tables_on_disk_hold_null_and_a_reason_where_nothing_is_defined(made: Ma
 
 
 def test_a_label_cannot_break_out_of_the_markdown_table(made: Made) -> None:
-    table = markdown(score(read_run(made(label="a|b <script>")), **QUICK))
+    table = markdown(compare(read_run(made(label="a|b <script>")), **QUICK))
     assert "a\\|b &lt;script>" in table
     assert "<script" not in table
 

@@ -9,15 +9,15 @@ import pytest
 from slidesurv.report.estimate import Estimate
 from slidesurv.report.read import read_run
 from slidesurv.report.run import Run
-from slidesurv.report.table import Score
+from slidesurv.report.table import Comparison
 from slidesurv.report.words import audit_verdict, headline, without_folders
 
 NONE = Estimate()
 
 
-def row(label: str, pooled: Estimate, difference: Estimate = NONE, stamp: str = "") -> Score:
+def row(label: str, pooled: Estimate, difference: Estimate = NONE, stamp: str = "") -> Comparison:
     first, none = label == "A", NONE
-    return Score(label, label, "never", (), none, math.nan, pooled, difference, "A", first, 60, 20, stamp)
+    return Comparison(label, label, "never", (), none, math.nan, pooled, difference, "A", first, 60, 20, stamp)
 
 
 def with_audit(run: Run, events: tuple[int, ...], shared: tuple[str, ...]) -> Run:

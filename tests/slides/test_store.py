@@ -28,6 +28,10 @@ def write_h5(path: Path, attributes: dict[str, object] | None = None, **datasets
     return path
 
 
+def bytes_read() -> int:
+    return int(Path("/proc/self/io").read_text().split("rchar: ")[1].split()[0])
+
+
 class Hostile:
     def __reduce__(self):
         return os.system, ("touch hostile-marker",)
@@ -60,7 +64,7 @@ def test_clam_folders_are_found_and_the_file_with_coordinates_wins(tmp_path):
     assert store.slides == ("a", "b")
     assert store.read("a")[1].tolist() == COORDS.tolist()
     assert store.read("b")[1].tolist() == [[0, 0]] * 4
-    assert store.sizes(["a", "b"]) == {"a": 4, "b": 4}
+    assert [store.header(slide).tiles for slide in ("a", "b")] == [4, 4]
 
 
 def test_hidden_and_half_written_files_are_no_slides(tmp_path):
@@ -107,8 +111,11 @@ def test_writing_refuses_what_reading_would_refuse(tmp_path):
 @pytest.mark.parametrize(
     ("datasets", "message"),
     [
-        ({"coords": COORDS}, "no dataset 'features' or 'feats'; it holds 'coords'"),
-        ({"features": FEATURES, "coords": COORDS[:1]}, r"coords has shape \(1, 2\), but the file has 4 tiles"),
+        ({"coords": COORDS}, "no dataset 'features' or 'feats'; it holds 'coords'. Give the folder"),
+        (
+            {"features": FEATURES, "coords": COORDS[:1]},
+            r"coords has shape \(1, 2\), but the file has 4 tiles. Expected \(4, 2\): make",
+        ),
         ({"features": FEATURES, "coords": FEATURES}, r"coords has shape \(4, 3\)"),
         ({"features": FEATURES[0]}, r"features has shape \(3,\)"),
         ({"features": np.zeros((2, 4, 3))}, r"features has shape \(2, 4, 3\)"),
@@ -171,28 +178,40 @@ def test_a_bag_joins_the_slides_in_order_and_remembers_them(tmp_path):
     assert bag.patient == "P" and bag.slide.tolist() == [0, 2, 2]
     assert bag.features.tolist() == [(FEATURES[0] + 1).tolist(), *FEATURES[:2].tolist()]
     assert len(FeatureStore(tmp_path).bag("P", ["empty"])) == 0
-    assert FeatureStore(tmp_path).bag("P", []).features.shape == (0, 3)
+    assert FeatureStore(tmp_path).bag("P", []).features.shape == (0, 0)
 
 
 def test_slides_of_two_widths_do_not_make_a_bag(tmp_path):
     write_h5(tmp_path / "a.h5", features=FEATURES)
     write_h5(tmp_path / "b.h5", features=FEATURES[:, :2])
-    with pytest.raises(DataError, match=r"patient 'P' have features of widths \[2, 3\]"):
+    with pytest.raises(
+        DataError, match=r"patient 'P' have features of widths \[2, 3\]; .* Encode all with one encoder"
+    ):
         FeatureStore(tmp_path).bag("P", ["a", "b"])
     with pytest.raises(DataError, match="differ in width: 1 slides with D=3; 1 slides with D=2"):
         FeatureStore(tmp_path).check(["a", "b"])
 
 
-def test_missing_slides_are_listed_with_the_command_that_makes_them(tmp_path):
+def test_the_width_is_that_of_the_slides_asked_for(tmp_path):
+    write_h5(tmp_path / "a-stranger.h5", features=FEATURES[:, :2])
+    write_h5(tmp_path / "b.h5", features=FEATURES)
+    store = FeatureStore(tmp_path)
+    assert store.width_of(["b"]) == 3 and store.width_of(["a-stranger"]) == 2
+    assert store.width_of([]) == 0
+
+
+def test_missing_slides_are_listed_with_what_makes_them(tmp_path):
     write_h5(tmp_path / "a.h5", features=FEATURES)
-    with pytest.raises(DataError, match=r"8 of 9 slides of cohort 'c' have no features in .*'S0', .* and 4 more\. Run"):
+    with pytest.raises(
+        DataError, match=r"8 of 9 slides of cohort 'c' have no features in .*'S0', .* and 4 more\. Make them"
+    ):
         FeatureStore(tmp_path).check(["a", *(f"S{n}" for n in range(8))], cohort="c")
-    with pytest.raises(DataError, match="Slide 'S0' has no features"):
+    with pytest.raises(DataError, match=r"Slide 'S0' has no features in .*\. Make them with TRIDENT"):
         FeatureStore(tmp_path).read("S0")
 
 
 def test_an_empty_folder_is_no_store(tmp_path):
-    with pytest.raises(DataError, match="holds no feature files"):
+    with pytest.raises(DataError, match=r"holds no feature files.*Make them with TRIDENT.*name the folder"):
         FeatureStore(tmp_path)
 
 
@@ -224,6 +243,36 @@ def test_the_fingerprint_sees_a_changed_file_and_not_the_order(tmp_path):
     assert before == store.fingerprint(["b", "a"]) != store.fingerprint(["a"])
     write_h5(tmp_path / "b.h5", features=FEATURES + 1)
     assert store.fingerprint(["a", "b"]) != before
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_the_fingerprint_of_tensor_files_sees_their_first_tile(tmp_path, kind):
+    for folder, shift in (("a", 0), ("b", 0), ("c", 1)):
+        (tmp_path / folder).mkdir()
+        torch.save(torch.from_numpy(FEATURES).to(kind) + shift, tmp_path / folder / "s.pt")
+    one, same, other = (FeatureStore(tmp_path / folder).fingerprint(["s"]) for folder in "abc")
+    assert one == same != other
+
+
+def test_the_fingerprint_sees_a_file_that_only_grew(tmp_path):
+    write_h5(tmp_path / "s.h5", features=FEATURES)
+    before = FeatureStore(tmp_path).fingerprint(["s"])
+    write_h5(tmp_path / "s.h5", features=FEATURES, thumbnail=np.zeros(100))
+    assert FeatureStore(tmp_path).fingerprint(["s"]) != before
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="only Linux counts the bytes that a process reads")
+@pytest.mark.parametrize("suffix", [".h5", ".pt"])
+def test_the_fingerprint_does_not_read_files_to_their_end(tmp_path, suffix):
+    tiles = np.zeros((2000, 500), np.float32)
+    if suffix == ".h5":
+        write_h5(tmp_path / "s.h5", features=tiles)
+    else:
+        torch.save(torch.from_numpy(tiles), tmp_path / "s.pt")
+    store = FeatureStore(tmp_path)
+    before = bytes_read()
+    store.fingerprint(["s"])
+    assert bytes_read() - before < tiles.nbytes / 10
 
 
 @pytest.mark.parametrize(("slide", "tiles"), [("TCGA-AD-6964-01Z-00-DX1", 777), ("TCGA-3X-AAVA-01Z-00-DX1", 180)])

@@ -1,6 +1,7 @@
 """``slidesurv split``: folds of a cohort, and what they share."""
 
 import json as json_
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -39,7 +40,8 @@ def split(
         print("\n".join(verdict(rows)))
     if output:
         write_splits(output, splits, origin=settings.splits.kind)
-        say(f'Wrote \'{output}\'. Use it with [splits] kind = "file", path = "{output}".')
+        place = Path(os.path.relpath(output, experiment.parent)).as_posix()
+        say(f'Wrote \'{output}\'. Use it with [splits] kind = "file", path = "{place}".')
 
 
 def _cell(value: object) -> str:

@@ -1,10 +1,11 @@
 """A cohort from a table with one row per slide."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from slidesurv.cohorts.columns import EventRule, find_column, slide_name
+from slidesurv.cohorts.columns import EventRule, find_column, patient_column, slide_name
 from slidesurv.cohorts.rows import Row, parse_rows, refuse_contradictions, refuse_invalid
 from slidesurv.cohorts.tables import read_rows
 from slidesurv.errors import DataError, listing
@@ -27,18 +28,20 @@ def read_manifest(
     """Read a cohort from a table with one row per slide (or per patient, when it has no slides).
 
     Args:
-        path: UTF-8 CSV or TSV, plain or ``.gz``; comma, tab or semicolon.
+        path: UTF-8 CSV or TSV, plain or ``.gz``; comma, tab or semicolon; or ``.parquet``.
         name: what the cohort is called.
         event: how deaths are told; not needed for ``event`` (1 = death) and ``censorship`` (1 = alive).
         time_unit: "months", "days" or "years"; not needed where the column's name tells.
         columns: the table's names of "patient_id", "slide_id", "time" and "site", where they are none of the usual.
-        drop_invalid: leave out patients without usable follow-up, and log who they are, instead of refusing.
+        drop_invalid: leave out patients without usable follow-up, and list them in `Cohort.dropped`, instead of
+            refusing.
 
     Returns:
         Patients in table order, times in months; site from its column, else from a TCGA barcode.
 
     Raises:
         DataError: the table cannot be read without guessing, or contradicts itself; names rows and values.
+        MissingExtra: the table is Parquet and pyarrow is not installed.
     """
     rows = read_rows(path)
     return build_cohort(
@@ -57,14 +60,15 @@ def build_cohort(
 ) -> Cohort:
     """Make a cohort of a table's rows; `read_manifest` explains the rest."""
     if not rows:
-        raise DataError(f"The table of cohort '{name}' has no rows.")
+        raise DataError(f"The table of cohort '{name}' has no rows. Give a row for each slide.")
     parsed = parse_rows(rows, event, time_unit, columns)
     refuse_contradictions(parsed)
-    parsed = refuse_invalid(parsed, drop=drop_invalid)
+    dropped = refuse_invalid(parsed, drop=drop_invalid)
     own: dict[str, list[Row]] = {}
     for row in parsed:
         own.setdefault(row.patient, []).append(row)
-    return Cohort(name, tuple(map(_patient, own.values())))
+    patients = tuple(_patient(found) for patient, found in own.items() if patient not in dropped)
+    return Cohort(name, patients, tuple(dropped.items()))
 
 
 def read_slides(path: Path) -> dict[str, tuple[str, ...]]:
@@ -77,10 +81,11 @@ def read_slides(path: Path) -> dict[str, tuple[str, ...]]:
         DataError: a column or an id is missing, or a slide belongs to two patients.
     """
     rows = read_rows(path)
-    header = list(rows[0]) if rows else []
-    patient, slide = (find_column(what, header, {}) for what in ("patient_id", "slide_id"))
-    if patient is None or slide is None:
-        raise DataError(f"'{path}' has the columns {listing(header)}: it needs 'patient_id' and 'slide_id'.")
+    if not rows:
+        raise DataError(f"'{path}' has no rows. Give a row for each slide.")
+    patient, slide = patient_column(rows, {}), find_column("slide_id", list(rows[0]), {})
+    if slide is None:
+        raise DataError(f"'{path}' has the columns {listing(rows[0])}, and none for slides. Call one 'slide_id'.")
     owners: dict[str, str] = {}
     for number, row in enumerate(rows, start=2):
         name = check_id(slide_name(row[slide]), what="slide id", row=number)
@@ -94,7 +99,13 @@ def read_slides(path: Path) -> dict[str, tuple[str, ...]]:
 
 
 def describe(cohort: Cohort) -> dict[str, str | int | float]:
-    """Sum a cohort up: name, patients, slides, deaths, event_share, median_follow_up (months, reverse KM), sites."""
+    """Sum a cohort up.
+
+    Returns:
+        name, patients, slides, deaths, event_share, median_follow_up_months (reverse Kaplan–Meier), sites, and how many
+        patients of the table were dropped.
+    """
+    time = [patient.time for patient in cohort]
     events = [patient.event for patient in cohort]
     return {
         "name": cohort.name,
@@ -102,12 +113,15 @@ def describe(cohort: Cohort) -> dict[str, str | int | float]:
         "slides": len(cohort.slides),
         "deaths": sum(events),
         "event_share": sum(events) / len(events) if events else math.nan,
-        "median_follow_up": median_follow_up([patient.time for patient in cohort], events) if events else math.nan,
+        "median_follow_up_months": median_follow_up(time, events) if events else math.nan,
         "sites": len({patient.site for patient in cohort} - {""}),
+        "dropped": len(cohort.dropped),
     }
 
 
 def _patient(rows: Sequence[Row]) -> Patient:
-    """Join the rows of one patient; site and covariates are those of the first."""
+    """Join the rows of one patient: the site of whichever has one, else of a TCGA barcode; the rest of the first."""
     first, slides = rows[0], tuple(row.slide for row in rows if row.slide)
-    return Patient(first.patient, slides, first.time, first.event is True, first.site, first.covariates)
+    barcode = re.match(r"TCGA-(\w\w)-\w{4}", first.patient)
+    site = next((row.site for row in rows if row.site), barcode[1] if barcode else "")
+    return Patient(first.patient, slides, first.time, first.event is True, site, first.covariates)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from slidesurv.errors import ConfigError, DataError, listing, unknown
 
-__all__ = ["EventRule", "event_rule", "find_column", "plain", "slide_name", "time_column"]
+__all__ = ["EventRule", "event_rule", "find_column", "patient_column", "plain", "slide_name", "time_column"]
 
 ALIASES = {
     "patient_id": ("patient_id", "case_id", "PATIENT", "patient", "submitter_id", "ID"),
@@ -70,7 +70,7 @@ def slide_name(cell: str) -> str:
 
 
 def find_column(what: str, header: Sequence[str], chosen: Mapping[str, str]) -> str | None:
-    """Find the column that holds the patient, slide or site: the one chosen, else the first alias that is there.
+    """Find the column that holds the slide or the site: the one chosen, else the first alias that is there.
 
     Raises:
         DataError: the chosen column is not in the table.
@@ -78,6 +78,29 @@ def find_column(what: str, header: Sequence[str], chosen: Mapping[str, str]) -> 
     if what in chosen:
         return _require(chosen[what], header)
     return next((alias for alias in ALIASES[what] if alias in header), None)
+
+
+def patient_column(rows: Rows, chosen: Mapping[str, str]) -> str:
+    """Find the column that names the patient; where several could, they must say the same in every row.
+
+    Raises:
+        DataError: there is none, or two of them differ; names both.
+    """
+    header = list(rows[0])
+    column = find_column("patient_id", header, chosen)
+    if column is None:
+        raise DataError(
+            f"No column names the patient; the table has {listing(header, most=12)}. Call one 'patient_id'."
+        )
+    rivals = [alias for alias in ALIASES["patient_id"] if alias in header and "patient_id" not in chosen]
+    for rival in rivals:
+        differ = [number for number, row in enumerate(rows, start=2) if row[rival].strip() != row[column].strip()]
+        if differ:
+            raise DataError(
+                f"Columns '{column}' and '{rival}' could both name the patient, and differ in rows {listing(differ)}. "
+                'Rename the one that does not, or say which does: [cohort] columns = { patient_id = "…" }.'
+            )
+    return column
 
 
 def time_column(header: Sequence[str], chosen: Mapping[str, str], unit: str | None) -> tuple[str, float]:
@@ -91,7 +114,7 @@ def time_column(header: Sequence[str], chosen: Mapping[str, str], unit: str | No
     if len(found) != 1:
         seen = listing(found or header, most=20)
         raise DataError(
-            f"{len(found)} columns can be the follow-up time: {seen}. Name the one in [cohort] time_column."
+            f'{len(found)} columns can be the follow-up time: {seen}. Say which: [cohort] columns = {{ time = "…" }}.'
         )
     told = re.search(r"(?:^|_)(months|days|years)(?:_|$)", found[0])
     if unit is not None and unit not in MONTHS:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from slidesurv.errors import DataError, listing
 from slidesurv.genomics.expression import Expression
-from slidesurv.seeds import seed_for
 from slidesurv.slides.store import FeatureStore
 from slidesurv.types import Bag, Cohort, Split
 
@@ -32,9 +31,7 @@ class Dataset:
         embeddings: patients × D_g, ready-made.
         missing: "error" refuses slides without features and patients without tiles; "drop" leaves them out, and logs.
         allow_mixed: accept features of several encoders or resolutions.
-        max_tiles: larger bags are represented by a random subset of so many tiles, the same every time.
-        seed: of these subsets.
-        cache_bytes: how much of the features to keep in memory.
+        cache_bytes: how much of the features a process keeps in memory.
 
     Attributes:
         cohort: the patients that can be used.
@@ -52,18 +49,23 @@ class Dataset:
         embeddings: Expression | None = None,
         missing: Literal["error", "drop"] = "error",
         allow_mixed: bool = False,
-        max_tiles: int | None = None,
-        seed: int = 0,
-        cache_bytes: int = 4 * 2**30,
+        cache_bytes: int = 2 * 2**30,
     ) -> None:
         self.cohort = cohort if store is None else _with_features(cohort, store, missing, allow_mixed)
         self.store, self.expression, self.embeddings = store, expression, embeddings
-        self._max_tiles, self._seed = max_tiles, seed
         self._room = cache_bytes
         self._cache: dict[str, Bag] = {}
         for what, table in (("expression", expression), ("embeddings", embeddings)):
             if table is not None:
                 _require_overlap(self.cohort, table, what)
+
+    def keep_patients_with_genomics(self) -> None:
+        """Leave out, and log, patients who have no row in a table of genomics."""
+        tables = [table for table in (self.expression, self.embeddings) if table is not None]
+        kept = [patient for patient in self.cohort.ids if all(patient in table for table in tables)]
+        if len(kept) < len(self.cohort):
+            log.warning("%d patients without genomics were left out.", len(self.cohort) - len(kept))
+        self.cohort = self.cohort.subset(kept)
 
     @property
     def tile(self) -> int:
@@ -76,7 +78,7 @@ class Dataset:
         return self.store.header(self.cohort.slides[0]).origin if self.store is not None else ""
 
     def bag(self, patient: str) -> Bag:
-        """All tiles of a patient, as they were read, or the patient's subset of them."""
+        """All tiles of a patient, as they were read."""
         if patient in self._cache:
             return self._cache[patient]
         bag = self._read(patient)
@@ -92,11 +94,7 @@ class Dataset:
         if self.store is None:
             none = torch.zeros(0, dtype=torch.int64)
             return Bag(patient, torch.zeros(0, 0), none.reshape(0, 2), none)
-        bag = self.store.bag(patient, slides)
-        if self._max_tiles is None or len(bag) <= self._max_tiles:
-            return bag
-        chosen = np.random.default_rng(seed_for("tiles", self._seed, patient)).permutation(len(bag))[: self._max_tiles]
-        return bag[torch.from_numpy(np.sort(chosen))]
+        return self.store.bag(patient, slides)
 
     def expression_of(self, patient: str) -> Row | None:
         """(G,) expression as in the table; None when the patient has none."""
@@ -157,7 +155,7 @@ def _with_features(cohort: Cohort, store: FeatureStore, missing: str, allow_mixe
     bare = [patient.id for patient in joined if not any(headers[slide].tiles for slide in patient.slides)]
     found = f"{len(bare)} of {len(cohort)} patients of cohort '{cohort.name}' have no tiles: {listing(bare)}."
     if len(bare) == len(cohort) or (bare and missing == "error"):
-        raise DataError(f"{found} Run 'slidesurv encode', or set [cohort] missing = \"drop\".")
+        raise DataError(f'{found} Make them with TRIDENT or CLAM, or set [cohort] missing = "drop".')
     if bare or without:
         log.warning("%d slides without features were left out. %s", len(without), found)
     return joined.subset(set(cohort.ids) - set(bare))

@@ -1,8 +1,12 @@
 """One fold: what was fitted on its training patients, and every patient seen through it."""
 
+import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from slidesurv.cohorts.dataset import Dataset, FoldView
 from slidesurv.cohorts.preprocessing import Preprocessing
@@ -12,6 +16,8 @@ from slidesurv.survival.bins import fit_bins
 from slidesurv.types import Bag, PatientData, Sizes, Split, TimeBins
 
 __all__ = ["Fold", "fit_fold"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,8 @@ def fit_fold(
     embedding: Literal["none", "table", "pca"] = "none",
     components: int = 64,
     whiten: bool = False,
+    max_tiles: int | None = None,
+    seed: int = 0,
 ) -> Fold:
     """Fit scales, components and time bins on the training patients.
 
@@ -71,11 +79,13 @@ def fit_fold(
             follow-up then shapes what the model learns, so use it only to repeat a published protocol.
         standardise_features: scale tile features, all training tiles counting alike.
         embedding: the genomic embedding: the dataset's table as it is, principal components of the expression, or none.
-        components: D_g of the principal components.
+        components: D_g of the principal components, or as many as the training patients allow.
         whiten: give each component a standard deviation of 1 on the training patients, not the first alone.
+        max_tiles: look at a fixed random subset of larger bags.
+        seed: of these subsets.
 
     Raises:
-        ConfigError: the embedding needs a table that the dataset has not, or more components than patients.
+        ConfigError: the embedding needs a table that the dataset has not.
         DataError: too few training deaths for the bins.
     """
     needed = {"none": "", "table": "embeddings", "pca": "expression"}[embedding]
@@ -84,14 +94,26 @@ def fit_fold(
     view = FoldView(dataset, split)
     told = view.cohort if bins_from == "train" else dataset.cohort
     expression = view.expression() if dataset.expression is not None else None
-    reduced = expression if embedding == "pca" else None
     fitted = Preprocessing(
         bins=fit_bins([p.time for p in told], [p.event for p in told], n_bins=n_bins),
         tile=dataset.tile,
-        features=Standardise.fit_parts(bag.features.numpy() for bag in view.bags()) if standardise_features else None,
         genes=dataset.expression.genes if dataset.expression is not None else (),
         expression=None if expression is None else Standardise.fit(expression),
-        components=None if reduced is None else PrincipalComponents.fit(reduced, components=components, whiten=whiten),
+        components=_components(expression, components, whiten) if embedding == "pca" else None,
         table=len(dataset.embeddings.genes) if embedding == "table" and dataset.embeddings is not None else 0,
+        max_tiles=max_tiles or 0,
+        seed=seed,
     )
+    if standardise_features:  # on the tiles that the model will see
+        seen = (fitted.bag(bag).features.numpy() for bag in view.bags())
+        fitted = replace(fitted, features=Standardise.fit_parts(seen))
     return Fold(dataset, split, fitted)
+
+
+def _components(expression: NDArray[np.float64] | None, wanted: int, whiten: bool) -> PrincipalComponents | None:
+    if expression is None:
+        return None
+    most = min(len(expression) - 1, expression.shape[1])
+    if wanted > most:
+        log.warning("%d training patients with %d genes allow %d components.", *expression.shape, most)
+    return PrincipalComponents.fit(expression, components=min(wanted, most), whiten=whiten)

@@ -41,7 +41,8 @@ def read_mcat(
         name: what the cohort is called.
         suffixes: which genomic columns to take, of ``_rnaseq``, ``_cnv`` and ``_mut``.
         clip: values are limited to [-clip, clip]; the tables' z-scores reach tens of thousands.
-        drop_invalid: leave out patients without usable follow-up, and log who they are, instead of refusing.
+        drop_invalid: leave out patients without usable follow-up, and list them in `Cohort.dropped`, instead of
+            refusing.
 
     Returns:
         The cohort, with sites from the patients' barcodes, and the genomics, None when no column has the suffixes.
@@ -83,8 +84,9 @@ def _genomics(table: pd.DataFrame, path: Path, suffixes: Sequence[str], clip: fl
 def _first_rows(ids: Sequence[str], values: NDArray[np.float64]) -> dict[str, int]:
     """Find each patient's first row, and make sure that the other rows say the same."""
     first: dict[str, int] = {}
-    rows = [first.setdefault(patient, row) for row, patient in enumerate(ids)]
-    differ = (values != values[rows]).any(1)
+    for row, patient in enumerate(ids):
+        first.setdefault(patient, row)
+    differ = (values != values[[first[patient] for patient in ids]]).any(1)
     if differ.any():
         patients = sorted({patient for patient, other in zip(ids, differ, strict=True) if other})
         raise DataError(
@@ -111,9 +113,12 @@ def _read_table(path: Path, suffixes: Sequence[str]) -> pd.DataFrame:
     except (OSError, ValueError, BadZipFile, zlib.error, NotImplementedError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"Cannot read '{path}': {error}.") from error
+        raise DataError(f"Cannot read '{path}': {error}. Get the table from its source again.") from error
     if absent := [column for column in CLINICAL[:4] if column not in table]:
-        raise DataError(f"'{path}' has no columns {listing(absent)}: it is no table of this family.")
+        raise DataError(
+            f"'{path}' has no columns {listing(absent)}: it is no table of this family. "
+            'Read it with [cohort] format = "manifest".'
+        )
     return table
 
 
@@ -132,7 +137,8 @@ def _only_member(archive: ZipFile, path: Path) -> ZipInfo:
     members = [member for member in archive.infolist() if not member.is_dir()]
     if len(members) != 1:
         raise DataError(
-            f"'{path}' holds {len(members)} files. Expected one table: {listing(m.filename for m in members)}."
+            f"'{path}' holds {len(members)} files. Expected one table: {listing(m.filename for m in members)}. "
+            "Unpack it yourself and give the table."
         )
     member = members[0]
     if member.flag_bits & 1:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from slidesurv.errors import DataError
 from slidesurv.genomics.views import PrincipalComponents, Standardise
+from slidesurv.seeds import seed_for
 from slidesurv.survival.bins import assign
 from slidesurv.types import Bag, Genomics, Sizes, SurvivalTarget, TimeBins
 
@@ -33,6 +34,8 @@ class Preprocessing:
         expression: scale of the expression; None when there is none.
         components: makes the genomic embedding out of the expression; None when it is not made so.
         table: width of a ready-made genomic embedding, which is taken as it is; 0 when there is none.
+        max_tiles: larger bags are represented by a random subset of so many tiles, the same every time; 0 takes all.
+        seed: of these subsets.
     """
 
     bins: TimeBins
@@ -42,6 +45,8 @@ class Preprocessing:
     expression: Standardise | None = None
     components: PrincipalComponents | None = None
     table: int = 0
+    max_tiles: int = 0
+    seed: int = 0
 
     @property
     def sizes(self) -> Sizes:
@@ -50,7 +55,7 @@ class Preprocessing:
         return Sizes(tile=self.tile, bins=len(self.bins), embedding=embedding, expression=len(self.genes))
 
     def bag(self, bag: Bag) -> Bag:
-        """Scale a bag as it was read.
+        """Scale a bag as it was read, or the patient's subset of it.
 
         Raises:
             DataError: its features are not as wide as those that were fitted.
@@ -60,6 +65,9 @@ class Preprocessing:
                 f"The features of patient '{bag.patient}' have width {bag.features.shape[1]}, but {self.tile} "
                 "was fitted. Use features of the same encoder."
             )
+        if self.max_tiles and len(bag) > self.max_tiles:
+            random = np.random.default_rng(seed_for("tiles", self.seed, bag.patient))
+            bag = bag[torch.from_numpy(np.sort(random.permutation(len(bag))[: self.max_tiles]))]
         if self.features is None:
             return bag
         centred = bag.features - _float32(self.features.mean)
@@ -98,7 +106,8 @@ class Preprocessing:
             if part is not None
             for key, array in part.state().items()
         }
-        return tensors, {"tile": self.tile, "genes": list(self.genes), "table": self.table}
+        settings = {key: getattr(self, key) for key in ("tile", "table", "max_tiles", "seed")}
+        return tensors, {**settings, "genes": list(self.genes)}
 
     @classmethod
     def from_state(
@@ -122,6 +131,8 @@ class Preprocessing:
                 expression=Standardise.from_state(parts["expression"]) if parts["expression"] else None,
                 components=PrincipalComponents.from_state(parts["components"]) if parts["components"] else None,
                 table=int(settings["table"]),
+                max_tiles=int(settings["max_tiles"]),
+                seed=int(settings["seed"]),
             )
         except (KeyError, ValueError, TypeError) as error:
             raise DataError(

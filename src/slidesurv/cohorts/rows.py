@@ -6,16 +6,17 @@ import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
-from slidesurv.cohorts.columns import EventRule, event_rule, find_column, slide_name, time_column
+from slidesurv.cohorts.columns import EventRule, event_rule, find_column, patient_column, slide_name, time_column
 from slidesurv.errors import DataError, listing
-from slidesurv.files import check_id
+from slidesurv.files import check_id, is_number
 
 __all__ = ["COVARIATES", "Row", "parse_rows", "refuse_contradictions", "refuse_invalid"]
 
 log = logging.getLogger(__name__)
 
 PATHS = ("slide_path", "wsi", "FILENAME")  # columns that hold files, not ids
-COVARIATES = ("age", "sex", "is_female", "stage", "grade", "oncotree_code")
+COVARIATES = ("age", "sex", "is_female", "stage", "grade", "oncotree_code", "rna_id")
+TEXTS = ("rna_id",)  # covariates that are names, though some look like numbers
 LONGEST = 1200.0  # months; a longer follow-up is a table in days
 MISSING = {"", "na", "nan", "n/a", "none", "null", "not available", "not reported"}
 
@@ -29,6 +30,7 @@ class Row:
         slide: "" when the row has none.
         time: months; NaN when the cell is empty.
         event: True = death seen; None when the cell is empty.
+        site: "" when the cell is empty.
     """
 
     number: int
@@ -49,28 +51,22 @@ def parse_rows(
         DataError: a column is missing or ambiguous, or a cell cannot be understood; names row and value.
     """
     header = list(rows[0])
-    patient, slide, site = (find_column(what, header, columns) for what in ("patient_id", "slide_id", "site"))
-    if patient is None:
-        raise DataError(
-            f"No column names the patient; the table has {listing(header, most=12)}. Call one 'patient_id'."
-        )
+    slide, site = (find_column(what, header, columns) for what in ("slide_id", "site"))
+    patient = patient_column(rows, columns)
     rule = event_rule(rows, event)
     time, months = time_column(header, columns, time_unit)
-    parsed = []
-    for number, row in enumerate(rows, start=2):
-        who = check_id(row[patient].strip(), what="patient id", row=number)
-        parsed.append(
-            Row(
-                number,
-                who,
-                _slide(row, slide, number),
-                _number(row[time], number, time) * months,
-                rule.read(row[rule.column]),
-                _site(row[site].strip() if site else "", who),
-                {name: _covariate(row[name]) for name in COVARIATES if name in row},
-            )
+    return [
+        Row(
+            number=number,
+            patient=check_id(row[patient].strip(), what="patient id", row=number),
+            slide=_slide(row, slide, number),
+            time=_number(row[time], number, time) * months,
+            event=rule.read(row[rule.column]),
+            site=row[site].strip() if site else "",
+            covariates={name: _covariate(name, row[name]) for name in COVARIATES if name in row},
         )
-    return parsed
+        for number, row in enumerate(rows, start=2)
+    ]
 
 
 def _slide(row: Mapping[str, str], column: str | None, number: int) -> str:
@@ -82,42 +78,33 @@ def _slide(row: Mapping[str, str], column: str | None, number: int) -> str:
     return check_id(name, what="slide id", row=number)
 
 
-def _site(cell: str, patient: str) -> str:
-    barcode = re.match(r"TCGA-(\w\w)-\w{4}", patient)
-    return cell or (barcode[1] if barcode else "")
-
-
 def _number(cell: str, row: int, column: str) -> float:
     if cell.strip().casefold() in MISSING:
         return math.nan
-    try:
-        return float(cell)
-    except ValueError:
-        raise DataError(
-            f"Row {row}: '{column}' is {cell!r}, which is no number. Write decimals with a point."
-        ) from None
+    if not is_number(cell):
+        raise DataError(f"Row {row}: '{column}' is {cell!r}, which is no number. Write decimals with a point.")
+    return float(cell)
 
 
-def _covariate(cell: str) -> float | str | None:
+def _covariate(name: str, cell: str) -> float | str | None:
     word = cell.strip()
     if word.casefold() in MISSING:
         return None
-    try:
-        return float(word)
-    except ValueError:
-        return word
+    return float(word) if is_number(word) and name not in TEXTS else word
 
 
 def refuse_contradictions(rows: Sequence[Row]) -> None:
     """Refuse rows that cannot all be true, naming two of each.
 
     Raises:
-        DataError: a patient has two follow-ups, a slide stands there twice, or ids differ only in case.
+        DataError: a patient has two follow-ups or two sites, a slide stands there twice, or ids differ only in case.
     """
     _refuse_clash(
         rows, "patient ids that differ only in case", lambda row: row.patient.casefold(), lambda row: row.patient
     )
     _refuse_clash(rows, "patients with two follow-ups", lambda row: row.patient, lambda row: (str(row.time), row.event))
+    placed = [row for row in rows if row.site]
+    _refuse_clash(placed, "patients with two sites", lambda row: row.patient, lambda row: row.site)
     slides = [row for row in rows if row.slide]
     _refuse_clash(slides, "slides that stand there twice", lambda row: row.slide.casefold(), lambda row: row.number)
     bare = [row for row in rows if not row.slide]
@@ -135,8 +122,15 @@ def _refuse_clash(rows: Sequence[Row], what: str, key: Callable[[Row], str], val
         raise DataError(f"The table has {len(clashes)} {what}: {listing(shown)}. Keep the row that is right.")
 
 
-def refuse_invalid(rows: Sequence[Row], *, drop: bool) -> list[Row]:
-    """Refuse, or drop and log, patients without usable follow-up."""
+def refuse_invalid(rows: Sequence[Row], *, drop: bool) -> dict[str, str]:
+    """Refuse patients without usable follow-up, or log that they are to be dropped.
+
+    Returns:
+        The reason for each patient to drop, in table order.
+
+    Raises:
+        DataError: there are such patients and drop is False, or nobody else is left.
+    """
     reasons = {row.patient: reason for row in rows if (reason := _invalid(row))}
     if reasons:
         counts = ", ".join(f"{list(reasons.values()).count(kind)} {kind}" for kind in sorted(set(reasons.values())))
@@ -144,7 +138,7 @@ def refuse_invalid(rows: Sequence[Row], *, drop: bool) -> list[Row]:
         if not drop or len(reasons) == len({row.patient for row in rows}):
             raise DataError(f"{found} Mend the table, or set drop_invalid = true to leave them out.")
         log.warning("%s They were left out.", found)
-    return [row for row in rows if row.patient not in reasons]
+    return reasons
 
 
 def _invalid(row: Row) -> str:

@@ -35,11 +35,16 @@ def kfold(cohort: Cohort, *, folds: int = 5, seed: int = 0, tune: float = 0.2, n
         n_bins: time bins of the strata, cut at quantiles of the deaths' times; a model's bins are another matter.
 
     Raises:
-        ConfigError: folds is below two.
+        ConfigError: folds is below two, or above the number of patients.
         DataError: there are fewer than two deaths a fold, or a tuning part would have none.
     """
     if folds < 2:
         raise ConfigError(f"folds is {folds}. At least 2 are needed, so that everybody is judged by somebody else.")
+    if folds > len(cohort):
+        raise ConfigError(
+            f"folds is {folds}, but cohort '{cohort.name}' has {len(cohort)} patients, who are judged once each. "
+            "Set fewer folds."
+        )
     deaths = sum(patient.event for patient in cohort)
     if deaths < 2 * folds:
         possible = f"set folds to {deaths // 2} or fewer" if deaths >= 4 else "no cross-validation is possible"
@@ -101,7 +106,9 @@ def _stratified(cohort: Cohort, n_bins: int, seed: int) -> NDArray[np.int64]:
     return shuffled[np.argsort(stratum[shuffled], kind="stable")]
 
 
-def read_mcat_splits(folder: Path, cohort: Cohort, *, tune: float = 0.2, seed: int = 0) -> tuple[Split, ...]:
+def read_mcat_splits(
+    folder: Path, cohort: Cohort, *, tune: float = 0.2, seed: int = 0, merge_tune: bool = False
+) -> tuple[Split, ...]:
     """Read ``splits_0.csv`` … of MCAT or CLAM.
 
     MCAT's files have the columns ``train`` and ``val``: its ``val`` is the test part, and a tuning part is carved from
@@ -112,6 +119,7 @@ def read_mcat_splits(folder: Path, cohort: Cohort, *, tune: float = 0.2, seed: i
         cohort: every patient must stand in every file; ids of others are left out, and logged.
         tune: share of the training patients to carve where the files have no tuning part.
         seed: of the carving.
+        merge_tune: let the files' tuning part teach, and carve none.
 
     Raises:
         DataError: a patient of the cohort is missing, stands in two parts of a fold, or is judged not once.
@@ -123,20 +131,24 @@ def read_mcat_splits(folder: Path, cohort: Cohort, *, tune: float = 0.2, seed: i
         raise DataError(f"'{folder}' has no files 'splits_0.csv', 'splits_1.csv' …. Give the folder that holds them.")
     splits = []
     for number, path in sorted(files.items()):
-        rows = read_csv(path)
-        columns = {name: [row[name] for row in rows if row[name]] for name in (rows[0] if rows else ())}
-        if not {"train", "val"} <= columns.keys():
-            raise DataError(
-                f"'{path}' has the columns {listing(columns)}. Expected 'train', 'val' and, from CLAM, 'test'."
-            )
-        tuning, test = (columns["val"], columns["test"]) if "test" in columns else ([], columns["val"])
-        split = _of_cohort(cohort, columns["train"], tuning, test, where=path)
-        if not tuning:
+        split = _read_mcat_file(path, cohort)
+        if merge_tune:
+            split = _without_tune(split)
+        elif not split.tune:
             carved = carve_tune(cohort.subset(split.train), tune=tune, seed=seed_for(seed, number))
             split = Split(*carved, split.test)
         splits.append(split)
     _require_one_judgement(splits, cohort, folder)
     return tuple(splits)
+
+
+def _read_mcat_file(path: Path, cohort: Cohort) -> Split:
+    rows = read_csv(path)
+    columns = {name: [row[name] for row in rows if row[name]] for name in (rows[0] if rows else ())}
+    if not {"train", "val"} <= columns.keys():
+        raise DataError(f"'{path}' has the columns {listing(columns)}. Expected 'train', 'val' and, from CLAM, 'test'.")
+    tuning, test = (columns["val"], columns["test"]) if "test" in columns else ([], columns["val"])
+    return _of_cohort(cohort, columns["train"], tuning, test, where=path)
 
 
 def write_splits(path: Path, splits: Sequence[Split], *, origin: str) -> None:
@@ -152,8 +164,13 @@ def write_splits(path: Path, splits: Sequence[Split], *, origin: str) -> None:
     write_json(path, {**content, "sha256": _digest(content)})
 
 
-def read_splits(path: Path, cohort: Cohort) -> tuple[Split, ...]:
+def read_splits(path: Path, cohort: Cohort, *, merge_tune: bool = False) -> tuple[Split, ...]:
     """Read ``splits.json``; ids of patients who are not in the cohort are left out, and logged.
+
+    Args:
+        path: what `write_splits` wrote.
+        cohort: every patient must stand in every fold.
+        merge_tune: let the tuning part teach.
 
     Raises:
         DataError: the file was changed since it was written, or it does not fit the cohort.
@@ -169,7 +186,11 @@ def read_splits(path: Path, cohort: Cohort) -> tuple[Split, ...]:
         for fold in content["splits"]
     ]
     _require_one_judgement(splits, cohort, path)
-    return tuple(splits)
+    return tuple(map(_without_tune, splits)) if merge_tune else tuple(splits)
+
+
+def _without_tune(split: Split) -> Split:
+    return Split((*split.train, *split.tune), (), split.test)
 
 
 def _digest(content: Mapping[str, Any]) -> str:
@@ -201,5 +222,5 @@ def _require_one_judgement(splits: Sequence[Split], cohort: Cohort, where: Path)
     if wrong:
         raise DataError(
             f"{len(wrong)} of {len(cohort)} patients are not in exactly one test part of '{where}': {listing(wrong)}. "
-            "Cross-validation judges every patient once."
+            "Cross-validation judges every patient once: give all files of one cross-validation."
         )

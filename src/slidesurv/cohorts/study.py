@@ -1,9 +1,9 @@
 """From an experiment file to patients, data and folds."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from slidesurv.cohorts.audit import AUDIT_COLUMNS, audit
 from slidesurv.cohorts.clinical import describe, read_manifest
@@ -13,8 +13,7 @@ from slidesurv.cohorts.fold import Fold, fit_fold
 from slidesurv.cohorts.imports import read_mcat, read_mcat_genomics
 from slidesurv.cohorts.splits import kfold, read_mcat_splits, read_splits, write_splits
 from slidesurv.config import CohortSection, Experiment, SplitSection
-from slidesurv.errors import ConfigError
-from slidesurv.files import write_csv
+from slidesurv.files import sha256, write_csv
 from slidesurv.genomics.expression import Expression, read_embeddings, read_expression
 from slidesurv.slides.store import FeatureStore
 from slidesurv.types import Cohort, Split
@@ -44,9 +43,30 @@ class Study:
             n_bins=training.n_bins,
             bins_from="cohort" if training.protocol == "paper" else "train",
             standardise_features=self.experiment.features.standardise,
-            embedding=genomics.embedding,
+            embedding=self.embedding,
             components=genomics.components,
             whiten=genomics.whiten,
+            max_tiles=self.experiment.features.max_tiles,
+            seed=self.experiment.splits.seed,
+        )
+
+    @property
+    def embedding(self) -> Literal["none", "table", "pca"]:
+        """Where the genomic embedding comes from, once "auto" has looked at the data."""
+        wanted = self.experiment.genomics.embedding
+        if wanted != "auto":
+            return wanted
+        return "table" if self.dataset.embeddings else "pca" if self.dataset.expression else "none"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the patients, their features and genomics, and the folds: of everything that was read."""
+        tables = [table for table in (self.dataset.expression, self.dataset.embeddings) if table is not None]
+        store, cohort = self.dataset.store, self.dataset.cohort
+        return sha256(
+            repr((cohort, self.splits, [(table.ids, table.genes) for table in tables])).encode(),
+            *(table.values.tobytes() for table in tables),
+            store.fingerprint(cohort.slides).encode() if store else b"",
         )
 
     def facts(self) -> dict[str, Any]:
@@ -56,7 +76,7 @@ class Study:
         return {**facts, "median_follow_up_months": follow_up}
 
     def write(self, folder: Path) -> None:
-        """Write ``splits.json`` and ``audit.csv``."""
+        """Write ``splits.json``, ``audit.csv``, and ``dropped.csv`` if patients were left out."""
         write_splits(folder / "splits.json", self.splits, origin=self.experiment.splits.kind)
         write_csv(folder / "audit.csv", audit(self.dataset.cohort, self.splits), AUDIT_COLUMNS)
 
@@ -76,11 +96,10 @@ def open_study(experiment: Experiment) -> Study:
         embeddings=read_embeddings(section.embeddings) if section.embeddings else None,
         missing=section.missing,
         allow_mixed=section.allow_mixed,
-        max_tiles=experiment.features.max_tiles,
-        seed=experiment.splits.seed,
     )
-    splits = read_folds(_without_tune(experiment), dataset.cohort)
-    return Study(experiment, dataset, splits)
+    if experiment.genomics.missing == "drop":
+        dataset.keep_patients_with_genomics()
+    return Study(experiment, dataset, read_folds(experiment.splits, dataset.cohort, two_parts=_two_parts(experiment)))
 
 
 def read_cohort(section: CohortSection) -> Cohort:
@@ -88,34 +107,36 @@ def read_cohort(section: CohortSection) -> Cohort:
     name = section.name or section.table.name.split(".", maxsplit=1)[0]
     if section.format == "mcat":
         return read_mcat(section.table, name=name, suffixes=(), drop_invalid=section.drop_invalid)[0]
-    columns = {"time": section.time_column} if section.time_column else {}
     return read_manifest(
         section.table,
         name=name,
         event=_event_rule(section),
         time_unit=section.time_unit,
-        columns=columns,
+        columns=dict(section.columns),
         drop_invalid=section.drop_invalid,
     )
 
 
-def read_folds(section: SplitSection, cohort: Cohort) -> tuple[Split, ...]:
-    """Make the folds, or read them."""
+def read_folds(section: SplitSection, cohort: Cohort, *, two_parts: bool = False) -> tuple[Split, ...]:
+    """Make the folds, or read them.
+
+    Args:
+        section: how.
+        cohort: whom.
+        two_parts: keep no tuning part: its patients teach.
+    """
+    tune = 0.0 if two_parts else section.tune
     if section.kind == "kfold" or section.path is None:
-        return kfold(cohort, folds=section.folds, seed=section.seed, tune=section.tune)
+        return kfold(cohort, folds=section.folds, seed=section.seed, tune=tune)
     if section.kind == "mcat":
-        return read_mcat_splits(section.path, cohort, tune=section.tune, seed=section.seed)
-    return read_splits(section.path, cohort)
+        return read_mcat_splits(section.path, cohort, tune=tune, seed=section.seed, merge_tune=two_parts)
+    return read_splits(section.path, cohort, merge_tune=two_parts)
 
 
 def _event_rule(section: CohortSection) -> EventRule | None:
-    words = {"event_column": section.event_column, "dead": section.dead, "alive": section.alive}
-    given: Mapping[str, str] = {key: word for key, word in words.items() if word is not None}
-    if not given:
+    if section.event_column is None or section.dead is None or section.alive is None:
         return None
-    if missing := sorted(words.keys() - given.keys()):
-        raise ConfigError(f"[cohort] says {sorted(given)} but not {missing}: the event needs all three.")
-    return EventRule(given["event_column"], dead=(given["dead"],), alive=(given["alive"],))
+    return EventRule(section.event_column, dead=(section.dead,), alive=(section.alive,))
 
 
 def _read_expression(section: CohortSection) -> Expression | None:
@@ -126,8 +147,6 @@ def _read_expression(section: CohortSection) -> Expression | None:
     return None
 
 
-def _without_tune(experiment: Experiment) -> SplitSection:
+def _two_parts(experiment: Experiment) -> bool:
     """The published protocol has two parts: what tunes is what judges, and everyone else teaches."""
-    if experiment.training.protocol == "paper":
-        return experiment.splits.model_copy(update={"tune": 0.0})
-    return experiment.splits
+    return experiment.training.protocol == "paper"

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from slidesurv.errors import DataError, listing
+from slidesurv.files import separator
 
 __all__ = ["Expression", "numbers", "read_embeddings", "read_expression"]
 
@@ -38,7 +39,8 @@ class Expression:
     def __post_init__(self) -> None:
         if self.values.shape != (len(self.ids), len(self.genes)):
             raise DataError(
-                f"{len(self.ids)} patients and {len(self.genes)} genes do not fit values of shape {self.values.shape}."
+                f"{len(self.ids)} patients and {len(self.genes)} genes do not fit values of shape {self.values.shape}. "
+                "Give a row for each patient and a column for each gene."
             )
 
     def __contains__(self, patient: str) -> bool:
@@ -59,7 +61,10 @@ class Expression:
         """
         wanted = list(patients)
         if strangers := [patient for patient in wanted if patient not in self]:
-            raise DataError(f"{len(strangers)} patients have no row in the table: {listing(strangers)}.")
+            raise DataError(
+                f"{len(strangers)} patients have no row in the table: {listing(strangers)}. "
+                "Add their rows, or leave these patients out."
+            )
         return self.values[[self._row[patient] for patient in wanted]]
 
 
@@ -75,11 +80,11 @@ def read_expression(path: Path, *, clip: float | None = None) -> Expression:
             patients or genes that stand there twice.
     """
     try:
-        separator, header = _read_header(path)
+        parted_by, header = _read_header(path)
         _refuse_twice(header[1:], f"genes of '{path}'")
         table = pd.read_csv(
             path,
-            sep=separator,
+            sep=parted_by,
             dtype={0: str},
             encoding="utf-8-sig",
             keep_default_na=False,
@@ -110,11 +115,12 @@ def read_embeddings(path: Path) -> Expression:
         with safe_open(path, "np") as file:
             vectors = {patient: np.asarray(file.get_tensor(patient), np.float64) for patient in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        raise DataError(f"Cannot read '{path}' as safetensors: {error}.") from error
+        raise DataError(f"Cannot read '{path}' as safetensors: {error}. Write the file again.") from error
     shapes = {vector.shape for vector in vectors.values()}
     if len(shapes) != 1 or len(next(iter(shapes))) != 1:
         raise DataError(
-            f"'{path}' has tensors of shapes {listing(sorted(shapes))}. Expected one (D_g,) for each patient."
+            f"'{path}' has tensors of shapes {listing(sorted(shapes)) or 'none'}. "
+            "Write one tensor (D_g,) for each patient, all of one length."
         )
     _check_patients(tuple(vectors), path)
     table = pd.DataFrame(vectors).T
@@ -155,16 +161,16 @@ def _read_header(path: Path) -> tuple[str, list[str]]:
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rt", encoding="utf-8-sig") as stream:
         line = stream.readline()
-    separator = max("\t;,", key=line.count)
-    header = next(csv.reader([line], delimiter=separator), [])
+    parted_by = separator(line)
+    header = next(csv.reader([line], delimiter=parted_by), [])
     if len(header) < 2:
-        raise DataError(f"'{path}' has no column beside the patient. Expected CSV or TSV with a header line.")
-    return separator, [name.strip() for name in header]
+        raise DataError(f"'{path}' has no column beside the patient. Give CSV or TSV with a header line.")
+    return parted_by, [name.strip() for name in header]
 
 
 def _check_patients(ids: Sequence[str], path: Path) -> None:
     if not ids:
-        raise DataError(f"'{path}' has a header but no patients.")
+        raise DataError(f"'{path}' has a header but no patients. Add a row for each.")
     _refuse_twice(ids, f"patients of '{path}'")
     if normal := [patient for patient in ids if NORMAL_TISSUE.fullmatch(patient)]:
         raise DataError(

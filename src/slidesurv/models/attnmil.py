@@ -9,7 +9,7 @@ from typing import Literal, final
 from torch import nn
 from typing_extensions import override
 
-from slidesurv.models.base import Paper, SurvivalModel
+from slidesurv.models.base import Dropout, Paper, SurvivalModel, Width
 from slidesurv.nn.attention import GatedAttention
 from slidesurv.registry import models
 from slidesurv.types import Bag, Genomics, ModelOutput, Sizes, Use
@@ -42,7 +42,7 @@ class AttnMIL(SurvivalModel):
     )
 
     def __init__(
-        self, sizes: Sizes, *, variant: Literal["gated", "plain"] = "gated", dim: int = 512, dropout: float = 0.25
+        self, sizes: Sizes, *, variant: Literal["gated", "plain"] = "gated", dim: Width = 512, dropout: Dropout = 0.25
     ) -> None:
         super().__init__(sizes)
         gated = variant == "gated"

@@ -4,13 +4,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from torch import nn
+from pydantic import Field
+from torch import Tensor, nn
 
 from slidesurv.types import Bag, Genomics, ModelOutput, Sizes, Use
 
-__all__ = ["Paper", "SurvivalModel"]
+__all__ = ["Dropout", "Paper", "SurvivalModel", "Weight", "Width"]
+
+Width = Annotated[int, Field(gt=0, multiple_of=8)]  # eight heads share it
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,7 @@ class SurvivalModel(nn.Module, ABC):
         loss_weights: weight of each entry of `ModelOutput.losses`; one that is not named counts once.
         paper: for the tables and ``slidesurv cite``.
         presets: named sets of the constructor's keywords.
+        explains: set it to have the attention of models that must compute it for that alone.
     """
 
     slides: ClassVar[Use]
@@ -58,6 +64,7 @@ class SurvivalModel(nn.Module, ABC):
     paper: ClassVar[Paper]
     loss_weights: Mapping[str, float] = MappingProxyType({})
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
+    explains: bool = False
 
     @abstractmethod
     def __init__(self, sizes: Sizes) -> None:
@@ -79,6 +86,10 @@ class SurvivalModel(nn.Module, ABC):
             bag: all tiles of the patient; empty when ``slides`` is `Use.NEVER`.
             genomics: None when the class, the mode or the patient has none to show.
         """
+
+    def rejudge(self, bag: Bag, reconstruction: Tensor) -> ModelOutput | None:
+        """Judge a patient with another reconstruction (D_g,) in the place of the model's own; None if it has none."""
+        return None
 
     def diagnose(self, bag: Bag) -> Mapping[str, float]:
         """Numbers that tell whether the model's own mechanism works on this bag; none by default."""

@@ -10,7 +10,7 @@ from torch import nn
 from typing_extensions import override
 
 from slidesurv.errors import DataError
-from slidesurv.models.base import Paper, SurvivalModel
+from slidesurv.models.base import Dropout, Paper, SurvivalModel
 from slidesurv.nn.snn import lecun, self_normalising
 from slidesurv.registry import models
 from slidesurv.types import Bag, Genomics, ModelOutput, Sizes, Use
@@ -43,7 +43,7 @@ class SNN(SurvivalModel):
         licence="survival programs: GPL-3.0, non-commercial; not used",
     )
 
-    def __init__(self, sizes: Sizes, *, size: Literal["small", "big"] = "small", dropout: float = 0.25) -> None:
+    def __init__(self, sizes: Sizes, *, size: Literal["small", "big"] = "small", dropout: Dropout = 0.25) -> None:
         super().__init__(sizes)
         widths = (sizes.expression, *WIDTHS[size])
         self.blocks = nn.Sequential(
@@ -55,5 +55,8 @@ class SNN(SurvivalModel):
     @override
     def forward(self, bag: Bag, genomics: Genomics | None) -> ModelOutput:
         if genomics is None or genomics.expression is None:
-            raise DataError(f"Patient '{bag.patient}' has no expression, and this model reads nothing else.")
+            raise DataError(
+                f"Patient '{bag.patient}' has no expression, and this model reads nothing else. "
+                'Set [genomics] missing = "drop", or give the patient a row in the table.'
+            )
         return ModelOutput(self.head(self.blocks(genomics.expression)))

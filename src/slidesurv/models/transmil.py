@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, final
 from torch import nn
 from typing_extensions import override
 
-from slidesurv.models.base import Paper, SurvivalModel
+from slidesurv.models.base import Dropout, Paper, SurvivalModel, Weight, Width
 from slidesurv.nn.encoder import ClassTransformer, tile_weights
 from slidesurv.nn.snn import xavier
 from slidesurv.registry import models
@@ -52,10 +52,10 @@ class TransMIL(SurvivalModel):
         self,
         sizes: Sizes,
         *,
-        dim: int = 512,
+        dim: Width = 512,
         attention: Literal["nystrom", "exact"] = "nystrom",
-        dropout: float = 0.25,
-        class_std: float = 1e-6,
+        dropout: Dropout = 0.25,
+        class_std: Weight = 1e-6,
         init: Literal["xavier", "torch"] = "xavier",
     ) -> None:
         super().__init__(sizes)
@@ -68,7 +68,7 @@ class TransMIL(SurvivalModel):
     @override
     def forward(self, bag: Bag, genomics: Genomics | None) -> ModelOutput:
         tiles = self.embed(bag.features)  # (N, dim)
-        if self.training:
+        if not self.explains:
             return ModelOutput(self.head(self.encoder(tiles)))
         patient, row = self.encoder.explain(tiles)  # (dim,), (1 + N,)
         return ModelOutput(self.head(patient), tile_weights(row))

@@ -13,22 +13,26 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, final
+from typing import Annotated, Any, ClassVar, Literal, final
 
 import torch
 import torch.nn.functional as F
+from pydantic import ConfigDict, Field
 from torch import Tensor, nn
 from typing_extensions import override
 
-from slidesurv.models.base import Paper, SurvivalModel
+from slidesurv.models.base import Dropout, Paper, SurvivalModel, Weight, Width
 from slidesurv.nn.attention import CrossAttention, GatedFeedForward
 from slidesurv.nn.encoder import ClassTransformer, tile_weights
 from slidesurv.nn.snn import xavier
 from slidesurv.registry import models
+from slidesurv.seeds import seed_for
 from slidesurv.selection.prompts import ESE, PromptSelector
 from slidesurv.types import Bag, Genomics, ModelOutput, Sizes, Use
 
 __all__ = ["VGA", "VGAT", "Reconstruction", "reconstruction_loss"]
+
+Count = Annotated[int, Field(gt=0)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,15 +51,17 @@ class VGA:
         dropout: everywhere.
     """
 
-    width: int = 512
-    tokens: int = 1
-    heads: int = 4
-    passes: int = 2
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
+
+    width: Width = 512
+    tokens: Count = 1
+    heads: Literal[1, 2, 4, 8] = 4
+    passes: Count = 2
     gate: bool = True
     attend: bool = True
     shared: bool = True
     output: bool = True
-    dropout: float = 0.25
+    dropout: Dropout = 0.25
 
 
 DEFAULT_ESE, DEFAULT_VGA = ESE(), VGA()
@@ -153,11 +159,12 @@ class VGAT(SurvivalModel):
     Args:
         sizes: tile D, bins T and embedding D_g are read.
         ese: how the visual prompts are selected.
-        vga: how the genome is reconstructed from them; None leaves ESE and VGA out (Table III).
+        vga: how the genome is reconstructed from them; false leaves ESE and VGA out (Table III).
         dim: width of both transformers.
         attention: "nystrom" (as published) or "exact".
         genomic_input: what the genomic transformer sees in training: the "reconstruction", or the "embedding" E_G.
-        cap: most tiles of a patient that are looked at, drawn anew each time; None looks at all.
+        cap: most tiles of a patient that are looked at: drawn anew at every training step, the same for every
+            prediction; None looks at all.
         dropout: of the pathology projection.
         loss: between E_R and E_G, the kind of `reconstruction_loss`.
         loss_weight: λ; 0 trains the same network without genomics.
@@ -189,15 +196,15 @@ class VGAT(SurvivalModel):
         sizes: Sizes,
         *,
         ese: ESE = DEFAULT_ESE,
-        vga: VGA | None = DEFAULT_VGA,
-        dim: int = 256,
+        vga: VGA | Literal[False] = DEFAULT_VGA,
+        dim: Width = 256,
         attention: Literal["nystrom", "exact"] = "nystrom",
         genomic_input: Literal["reconstruction", "embedding"] = "reconstruction",
-        cap: int | None = None,
-        dropout: float = 0.25,
+        cap: Count | None = None,
+        dropout: Dropout = 0.25,
         loss: Literal["kl", "kl_reverse", "mse", "l1", "cosine"] = "kl",
-        loss_weight: float = 1.0,
-        temperature: float = 1.0,
+        loss_weight: Weight = 1.0,
+        temperature: Annotated[float, Field(gt=0)] = 1.0,
     ) -> None:
         super().__init__(sizes)
         self.genomic_input, self.cap = genomic_input, cap
@@ -210,44 +217,76 @@ class VGAT(SurvivalModel):
             *(nn.Linear(dim, dim), nn.ReLU(), nn.Dropout(dropout)),
         )
         self.pathology = ClassTransformer(dim, position=True, exact=attention == "exact")
-        if vga is not None:
+        self.vga = vga is not False
+        if vga is not False:
+            embedding = sizes.embedding or dim  # without genomes there is nothing to rebuild, but the way is the same
             self.prompts = PromptSelector(sizes.tile, ese)
-            self.reconstruct = Reconstruction(sizes.tile, sizes.embedding, vga)
-            self.lift = nn.Identity() if sizes.embedding == dim else nn.Linear(sizes.embedding, dim)
+            self.reconstruct = Reconstruction(sizes.tile, embedding, vga)
+            self.lift = nn.Identity() if embedding == dim else nn.Linear(embedding, dim)
             self.genomic = ClassTransformer(dim, position=False, exact=attention == "exact")
-        self.vga = vga
         self.fusion = nn.Sequential(
-            *(nn.Linear(dim if vga is None else 2 * dim, dim), nn.ReLU()), *(nn.Linear(dim, dim), nn.ReLU())
+            *(nn.Linear(2 * dim if self.vga else dim, dim), nn.ReLU()), *(nn.Linear(dim, dim), nn.ReLU())
         )
         self.head = nn.Linear(dim, sizes.bins)
         xavier(self)
 
     @override
     def prepare(self, bags: Iterable[Bag], *, seed: int = 0) -> None:
-        if self.vga is not None:
+        if self.vga:
             self.prompts.fit(bags, seed=seed)
 
     @override
     def forward(self, bag: Bag, genomics: Genomics | None) -> ModelOutput:
-        if self.cap is not None and len(bag) > self.cap:
-            bag = bag[torch.randperm(len(bag), device=bag.features.device)[: self.cap]]
-        tiles = self.embed(bag.features)  # (N, dim) E_P
-        attention = None
-        if self.training:
-            patient = self.pathology(tiles)  # (dim,)
-        else:
-            patient, row = self.pathology.explain(tiles)  # (dim,), (1 + N,)
-            attention = tile_weights(row)
-        if self.vga is None:
+        seen = self._cap(bag)
+        patient, attention = self._pathology(bag, seen)  # (dim,), (N,) or None
+        if not self.vga:
             return ModelOutput(self.head(self.fusion(patient)), attention)
-        reconstruction = self.reconstruct(self.prompts(bag))  # (D_g,) E_R
-        target = None if genomics is None else genomics.embedding  # (D_g,) E_G
+        reconstruction = self.reconstruct(self._prompts(bag, seen))  # (D_g,) E_R
+        target = genomics.embedding if self.training and genomics is not None else None  # (D_g,) E_G
         losses = {} if target is None else {"reconstruction": self.loss(reconstruction, target)}
         told = reconstruction if target is None or self.genomic_input == "reconstruction" else target
-        genome = self.genomic(self.lift(told)[None])  # (dim,)
-        logits = self.head(self.fusion(torch.cat([patient, genome])))
-        return ModelOutput(logits, attention, reconstruction=reconstruction, losses=losses)
+        return ModelOutput(self._judge(patient, told), attention, reconstruction=reconstruction, losses=losses)
+
+    @override
+    def rejudge(self, bag: Bag, reconstruction: Tensor) -> ModelOutput | None:
+        if not self.vga:
+            return None
+        patient, _ = self._pathology(bag, self._cap(bag))
+        return ModelOutput(self._judge(patient, reconstruction), reconstruction=reconstruction)
+
+    def _cap(self, bag: Bag) -> Tensor | None:
+        """(cap,) the tiles to look at; None for all of them."""
+        if self.cap is None or len(bag) <= self.cap:
+            return None
+        fresh = [int(torch.randint(2**31, ()))] if self.training else []
+        generator = torch.Generator().manual_seed(seed_for("cap", bag.patient, *fresh))
+        return torch.randperm(len(bag), generator=generator)[: self.cap].to(bag.features.device)
+
+    def _pathology(self, bag: Bag, seen: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """(dim,) what the tiles say of the patient, and (N,) attention if it is asked for; 0 for tiles not seen."""
+        tiles = self.embed(bag.features if seen is None else bag.features[seen])  # (N, dim) E_P
+        if not self.explains:
+            return self.pathology(tiles), None
+        patient, row = self.pathology.explain(tiles)
+        attention = tile_weights(row)
+        if seen is not None:
+            attention = attention.new_zeros(len(bag)).index_copy(0, seen, attention)
+        return patient, attention
+
+    def _prompts(self, bag: Bag, seen: Tensor | None) -> Tensor:
+        """(N_S, D) E_S; of tiles drawn anew they are chosen anew."""
+        if seen is None:
+            prompts: Tensor = self.prompts(bag)
+            return prompts
+        drawn = bag[seen]
+        return drawn.features[self.prompts.tiles(drawn)]
+
+    def _judge(self, patient: Tensor, reconstruction: Tensor) -> Tensor:
+        """(dim,) of the tiles and (D_g,) of the genome → (T,) logits."""
+        genome = self.genomic(self.lift(reconstruction)[None])  # (dim,)
+        logits: Tensor = self.head(self.fusion(torch.cat([patient, genome])))
+        return logits
 
     @override
     def diagnose(self, bag: Bag) -> Mapping[str, float]:
-        return {} if self.vga is None else self.prompts.diagnose(bag)
+        return self.prompts.diagnose(bag) if self.vga else {}

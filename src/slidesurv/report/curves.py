@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from slidesurv.report.drawing import BLUE, GREEN, INK, ORANGE, PURPLE, Picture, canvas, style, svg
 from slidesurv.report.run import FoldResult, Method, Numbers, Run
-from slidesurv.report.table import Score
+from slidesurv.report.table import Comparison
 from slidesurv.survival.accuracy import calibration, survival_at
 from slidesurv.survival.estimators import at_risk, kaplan_meier, log_rank
 
@@ -22,19 +22,19 @@ Mask = NDArray[np.bool_]
 UNFINISHED = "No fold was finished for every seed, so that there is nothing to draw."
 
 
-def overview(scores: Sequence[Score]) -> Picture:
+def overview(comparison: Sequence[Comparison]) -> Picture:
     """Draw the C-index of every method: a dot a fold, a bar for the pooled value's interval."""
     with style():
-        figure, (axes,) = canvas(9.6, 0.9 + 0.42 * len(scores))
+        figure, (axes,) = canvas(9.6, 0.9 + 0.42 * len(comparison))
         axes.axvline(0.5, color=INK, linewidth=0.8, linestyle=":")
-        for height, row in enumerate(reversed(scores)):
+        for height, row in enumerate(reversed(comparison)):
             folds = [entry.value for entry in row.folds]
             axes.scatter(folds, [height - 0.22] * len(folds), s=12, facecolors="none", edgecolors=INK, linewidths=0.7)
             axes.hlines(height, row.pooled.low, row.pooled.high, color=BLUE, linewidth=3)
             axes.plot([row.pooled.value], [height], "D", color=BLUE, markersize=6)
-        axes.set_yticks(range(len(scores)), [row.label for row in reversed(scores)])
-        axes.set(ylim=(-0.6, len(scores) - 0.5), xlabel=f"C-index {scores[0].stamp}".strip())
-        words = "; ".join(f"{row.label} {row.pooled}" for row in scores)
+        axes.set_yticks(range(len(comparison)), [row.label for row in reversed(comparison)])
+        axes.set(ylim=(-0.6, len(comparison) - 0.5), xlabel=f"C-index {comparison[0].stamp}".strip())
+        words = "; ".join(f"{row.label} {row.pooled}" for row in comparison)
         drawn = svg(figure, name="overview", alt=f"C-index of each method: {words}")
     return Picture(drawn, "Diamond and bar: pooled C-index and its 95 % interval. Circles: single folds. Dots: chance.")
 

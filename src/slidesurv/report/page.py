@@ -15,7 +15,7 @@ from slidesurv.report.planted import find, picture
 from slidesurv.report.read import read_run
 from slidesurv.report.reconstruction import judge
 from slidesurv.report.run import Method, Run
-from slidesurv.report.table import Score, score, write_tables
+from slidesurv.report.table import Comparison, compare, write_tables
 from slidesurv.report.words import MEANINGS, audit_verdict, found, headline, without_folders
 
 __all__ = ["write_report"]
@@ -45,24 +45,24 @@ def write_report(folder: Path, *, output: Path | None = None, reference: str | N
         ConfigError: no method has the reference's slug.
     """
     run = read_run(folder)
-    scores = score(run, reference=reference)
+    comparison = compare(run, reference=reference)
     page = output or folder / "report.html"
-    write_tables(scores, page.parent)
-    write_text(page, _render(run, scores))
+    write_tables(comparison, page.parent)
+    write_text(page, _render(run, comparison))
     return page
 
 
-def _render(run: Run, scores: list[Score]) -> str:
+def _render(run: Run, comparison: list[Comparison]) -> str:
     loader = PackageLoader("slidesurv.report", ".")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters.update(plain=without_folders, drawn=_drawn, number=_number)
     return environment.get_template("page.html.j2").render(
         run=run,
-        scores=scores,
+        comparison=comparison,
         protocol=PROTOCOLS[run.protocol],
-        headline=headline(scores),
+        headline=headline(comparison),
         audit_verdict=audit_verdict(run),
-        overview=overview(scores),
+        overview=overview(comparison),
         facts=sorted(run.cohort.items(), key=lambda fact: FACTS.index(fact[0]) if fact[0] in FACTS else len(FACTS)),
         pictures=_pictures(run),
         reconstructions=[(method, judged) for method in run.methods if (judged := judge(method, run.folds))],

@@ -2,25 +2,24 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from slidesurv.errors import ConfigError, unknown
 from slidesurv.files import write_csv, write_json, write_text
 from slidesurv.report.estimate import DASH, Estimate
-from slidesurv.report.run import Method, Numbers, Run
+from slidesurv.report.pooled import pooled_difference, pooled_index
+from slidesurv.report.run import Method, Run
 from slidesurv.survival.concordance import concordance
-from slidesurv.survival.resampling import bootstrap_concordance, interval, pooled_concordance, undefined
 
-__all__ = ["Score", "markdown", "score", "write_tables"]
+__all__ = ["Comparison", "compare", "markdown", "write_tables"]
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class Comparison:
     """One row of the comparison. A larger C-index is better; 0.5 is chance.
 
     Attributes:
@@ -57,8 +56,8 @@ class Score:
         return [*noted, *(note for note in (self.mean.note, self.pooled.note, self.difference.note) if note)]
 
 
-def score(run: Run, *, reference: str | None = None, resamples: int = 2000, seed: int = 0) -> list[Score]:
-    """Score every method of a run.
+def compare(run: Run, *, reference: str | None = None, resamples: int = 2000, seed: int = 0) -> list[Comparison]:
+    """Compare every method of a run with a reference.
 
     Args:
         run: from `read_run`.
@@ -76,11 +75,11 @@ def score(run: Run, *, reference: str | None = None, resamples: int = 2000, seed
     return [_row(run, method, other, resamples, seed) for method in run.methods]
 
 
-def _row(run: Run, method: Method, reference: Method, resamples: int, seed: int) -> Score:
+def _row(run: Run, method: Method, reference: Method, resamples: int, seed: int) -> Comparison:
     folds = tuple(_fold(method, fold) for fold in range(run.folds))
     values = [entry.value for entry in folds if not math.isnan(entry.value)]
     event = method.follow_up()[1]
-    return Score(
+    return Comparison(
         label=method.label,
         slug=method.slug,
         genomics=method.genomics,
@@ -116,16 +115,14 @@ def _mean(values: Sequence[float], folds: int) -> Estimate:
 
 
 def _pooled(method: Method, folds: int, resamples: int, seed: int) -> Estimate:
-    time, event, fold = method.follow_up()
-    if not len(time):
+    if not method.complete:
         return Estimate(note="no fold was finished for every seed")
     risk = method.pool(lambda result: result.risk)  # (S, B)
-    value = _mean_index(event, time, risk, fold)
-    if math.isnan(value):
-        return Estimate(note=f"no pair can be compared: {int(event.sum())} deaths among {len(event)} test patients")
-    samples = bootstrap_concordance(event, time, risk, resamples=resamples, seed=seed, strata=fold).mean(0)
-    some = "" if len(method.complete) == folds else f"pooled over {len(method.complete)} of {folds} folds"
-    return Estimate(value, *interval(samples), note="; ".join(filter(None, (some, _left_out(samples)))))
+    pooled = pooled_index(method.follow_up(), risk, resamples=resamples, seed=seed)
+    if math.isnan(pooled.value) or len(method.complete) == folds:
+        return pooled
+    some = f"pooled over {len(method.complete)} of {folds} folds"
+    return replace(pooled, note="; ".join(filter(None, (some, pooled.note))))
 
 
 def _difference(method: Method, reference: Method, resamples: int, seed: int) -> Estimate:
@@ -135,37 +132,23 @@ def _difference(method: Method, reference: Method, resamples: int, seed: int) ->
     folds = [fold for fold in method.complete if fold in reference.complete]
     if not folds:
         return Estimate(note=f"no fold was finished by both this method and {reference.label}")
-    time, event, fold = method.follow_up(folds)
-    risks = [each.pool(lambda result: result.risk, folds) for each in (method, reference)]
-    value = _mean_index(event, time, risks[0], fold) - _mean_index(event, time, risks[1], fold)
-    if math.isnan(value):
-        return Estimate(note="no pair can be compared on the folds that both finished")
-    samples = bootstrap_concordance(event, time, np.concatenate(risks), resamples=resamples, seed=seed, strata=fold)
-    ours, theirs = samples[: len(method.seeds)].mean(0), samples[len(method.seeds) :].mean(0)
-    some = "" if tuple(folds) == reference.complete else f"compared on folds {', '.join(map(str, folds))} only"
-    return Estimate(value, *interval(ours - theirs), note=some)
+    ours, theirs = (each.pool(lambda result: result.risk, folds) for each in (method, reference))  # (S, B)
+    difference = pooled_difference(method.follow_up(folds), ours, theirs, resamples=resamples, seed=seed)
+    if math.isnan(difference.value) or tuple(folds) == reference.complete:
+        return difference
+    return replace(difference, note=f"compared on folds {', '.join(map(str, folds))} only")
 
 
-def _mean_index(event: NDArray[np.bool_], time: Numbers, risk: Numbers, fold: NDArray[np.int64]) -> float:
-    """The C-index inside folds, averaged over the rows of an (S, B) risk."""
-    return float(np.mean([pooled_concordance(event, time, each, fold).index for each in risk]))
-
-
-def _left_out(samples: Numbers) -> str:
-    missing = undefined(samples)
-    return f"{missing} of {len(samples)} resamples hold no pair to compare and are left out" if missing else ""
-
-
-def markdown(scores: Sequence[Score]) -> str:
+def markdown(comparison: Sequence[Comparison]) -> str:
     """The comparison as a Markdown table, with its notes below."""
-    stamp = f" {scores[0].stamp}" if scores[0].stamp else ""
-    head = ["Method", "Genomics", "C-index, pooled (95 % CI)", f"Difference to {scores[0].reference} (95 % CI)"]
+    stamp = f" {comparison[0].stamp}" if comparison[0].stamp else ""
+    head = ["Method", "Genomics", "C-index, pooled (95 % CI)", f"Difference to {comparison[0].reference} (95 % CI)"]
     lines = [[*head, "Mean over folds", "SD over folds"], ["---"] * 6]
-    for row in scores:
+    for row in comparison:
         figures = [str(row.pooled), row.difference.text(signed=True), str(row.mean), str(Estimate(row.sd))]
         lines.append([row.label, row.genomics, *(text if text == DASH else text + stamp for text in figures)])
     table = "\n".join(f"| {' | '.join(_escape(cell) for cell in line)} |" for line in lines)
-    notes = "".join(f"- {_escape(row.label)}: {note}.\n" for row in scores for note in row.notes)
+    notes = "".join(f"- {_escape(row.label)}: {note}.\n" for row in comparison for note in row.notes)
     return f"{table}\n\n{notes}" if notes else f"{table}\n"
 
 
@@ -173,18 +156,18 @@ def _escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("\n", " ")
 
 
-def write_tables(scores: Sequence[Score], folder: Path) -> None:
+def write_tables(comparison: Sequence[Comparison], folder: Path) -> None:
     """Write ``comparison.csv``, ``comparison.md`` and ``metrics.json``.
 
     A value that is not defined is an empty cell, a dash or null; the reason stands in the notes.
     """
-    rows = [_flat(row) for row in scores]
+    rows = [_flat(row) for row in comparison]
     write_csv(folder / "comparison.csv", rows, list(rows[0]))
-    write_text(folder / "comparison.md", markdown(scores))
-    write_json(folder / "metrics.json", [{**row, "notes": each.notes} for row, each in zip(rows, scores, strict=True)])
+    write_text(folder / "comparison.md", markdown(comparison))
+    write_json(folder / "metrics.json", [{**row, "notes": each.notes} for row, each in zip(rows, comparison, strict=True)])
 
 
-def _flat(row: Score) -> dict[str, Any]:
+def _flat(row: Comparison) -> dict[str, Any]:
     numbers: Mapping[str, float] = {
         "c_index": row.pooled.value,
         "c_index_low": row.pooled.low,

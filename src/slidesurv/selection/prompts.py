@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from pydantic import ConfigDict, Field
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -16,6 +17,9 @@ from slidesurv.selection.prototypes import first_tiles, fit_prototypes, sample_t
 from slidesurv.types import Bag
 
 __all__ = ["ESE", "PromptSelector"]
+
+Count = Annotated[int, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,26 +42,28 @@ class ESE:
         variance: of its prior, or "pooled": the mean variance inside the k-means clusters.
     """
 
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
+
     select: Literal["em", "cluster", "random", "none"] = "em"
-    prompts: int = 1024
-    prototypes: int = 16
-    sample: int = 1_000_000
+    prompts: Count = 1024
+    prototypes: Count = 16
+    sample: Count = 1_000_000
     sampling: Literal["uniform", "first"] = "uniform"
     score: Literal["log_odds", "posterior_f32", "posterior_f64", "mahalanobis", "log_likelihood"] = "log_odds"
     middle: Literal["none", "all", "both_ends"] = "none"
     quota: Literal["release", "clusters"] = "release"
     fill: Literal["random", "ascending"] = "random"
     reselect: bool = False
-    iterations: int = 3
-    strength: float = 10.0
-    variance: float | Literal["pooled"] = 0.1
+    iterations: Count = 3
+    strength: Positive = 10.0
+    variance: Positive | Literal["pooled"] = 0.1
 
 
 class PromptSelector(nn.Module):
     """Chooses the prompts of one patient at a time; nothing in it is learned by gradient.
 
-    What is chosen depends on the tiles and the prototypes alone, so in training a patient's choice is kept. A
-    prediction always chooses from the bag it is given.
+    What is chosen depends on the tiles and the prototypes alone, so the choice for a bag is kept until the prototypes
+    change. A bag is known by its patient, its size and the sum of its features.
 
     Args:
         tile: D, width of a tile.
@@ -74,7 +80,8 @@ class PromptSelector(nn.Module):
         self.register_buffer("means", torch.zeros(choices.prototypes, tile))  # (C, D)
         self.register_buffer("variance", torch.ones(tile))  # (D,)
         self.register_buffer("seed", torch.tensor(0))
-        self._kept: dict[str, Tensor] = {}
+        self._kept: dict[tuple[str, int, float], Tensor] = {}
+        self.register_load_state_dict_post_hook(lambda *_: self._kept.clear())
 
     def fit(self, bags: Iterable[Bag], *, seed: int) -> None:
         """Fit the prototypes on training tiles.
@@ -98,13 +105,12 @@ class PromptSelector(nn.Module):
     @override
     def forward(self, bag: Bag) -> Tensor:
         """A patient's tiles (N, D) → E_S (min(N_S, N), D)."""
-        keep = self.training and not self.choices.reselect
-        if keep and bag.patient in self._kept:
-            return bag.features[self._kept[bag.patient]]
-        tiles = self.tiles(bag)
-        if keep:
-            self._kept[bag.patient] = tiles
-        return bag.features[tiles]
+        if self.training and self.choices.reselect:
+            return bag.features[self.tiles(bag)]
+        key = (bag.patient, len(bag), bag.features.sum(dtype=torch.float64).item())
+        if key not in self._kept:
+            self._kept[key] = self.tiles(bag)
+        return bag.features[self._kept[key]]
 
     @torch.no_grad()
     def tiles(self, bag: Bag) -> Tensor:

@@ -56,7 +56,7 @@ def read_header(path: Path) -> Header:
         DataError: names the file and the field that cannot be used.
     """
     if path.suffix == ".pt":
-        return Header(*_matrix_shape(_load(path).shape, path, "tensor"), "")
+        return Header(*_matrix_shape(_load(path, mapped=True).shape, path, "tensor"), "")
     with _opened(path) as (features, coords, attributes):
         tiles, width = _matrix_shape(features.shape, path, "features")
         _check_coords(coords, tiles, path)
@@ -86,7 +86,9 @@ def read_features(path: Path) -> tuple[Tensor, Tensor]:
 def read_first_tile(path: Path) -> bytes:
     """Read the first tile's features as the bytes they are stored in; nothing for a file of 0 tiles."""
     if path.suffix == ".pt":
-        return _load(path).reshape(-1)[: read_header(path).width].numpy().tobytes()
+        features = _load(path, mapped=True)
+        _, width = _matrix_shape(features.shape, path, "tensor")
+        return features.reshape(-1)[:width].view(torch.uint8).numpy().tobytes()
     with _opened(path) as (features, _, _):
         tile = features[:1] if features.ndim == 2 else features[0, :1]
         return bytes(tile.tobytes())
@@ -100,7 +102,8 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any, Mapping[str, Any]]]:
             name = next((name for name in ("features", "feats") if name in file), None)
             if name is None:
                 raise DataError(
-                    f"'{path}' has no dataset 'features' or 'feats'; it holds {listing(file) or 'nothing'}."
+                    f"'{path}' has no dataset 'features' or 'feats'; it holds {listing(file) or 'nothing'}. "
+                    "Give the folder of the encoder's output, not that of coordinates alone."
                 )
             yield file[name], file.get("coords"), file.attrs
     except (OSError, RuntimeError) as error:
@@ -113,13 +116,18 @@ def _matrix_shape(shape: Sequence[int], path: Path, what: str) -> tuple[int, int
     """Take (N, D) from (N, D) or (1, N, D); no other shape is bent into one."""
     plain = tuple(shape[1:] if len(shape) == 3 and shape[0] == 1 else shape)
     if len(plain) != 2 or plain[1] == 0:
-        raise DataError(f"'{path}': {what} has shape {tuple(shape)}. Expected (N, D) or (1, N, D).")
+        raise DataError(
+            f"'{path}': {what} has shape {tuple(shape)}. Expected (N, D) or (1, N, D): make the file again."
+        )
     return plain[0], plain[1]
 
 
 def _check_coords(coords: Any, tiles: int, path: Path) -> None:
     if coords is not None and _matrix_shape(coords.shape, path, "coords") != (tiles, 2):
-        raise DataError(f"'{path}': coords has shape {tuple(coords.shape)}, but the file has {tiles} tiles.")
+        raise DataError(
+            f"'{path}': coords has shape {tuple(coords.shape)}, but the file has {tiles} tiles. "
+            f"Expected ({tiles}, 2): make the file again."
+        )
 
 
 def _origin(features: Any, coords: Any, attributes: Mapping[str, Any]) -> str:
@@ -132,7 +140,9 @@ def _read_h5(path: Path) -> tuple[Tensor, Tensor]:
         shape = _matrix_shape(features.shape, path, "features")
         _check_coords(coords, shape[0], path)
         if features.dtype.kind != "f":
-            raise DataError(f"'{path}': features are {features.dtype}. Expected float16, float32 or float64.")
+            raise DataError(
+                f"'{path}': features are {features.dtype}. Expected float16, float32 or float64: encode it again."
+            )
         # One read in the file's own type, converted by torch: HDF5 converts halves three times slower.
         values = torch.from_numpy(features[()]).to(torch.float32).reshape(shape)
         corners = np.zeros((shape[0], 2)) if coords is None else np.rint(coords[()]).reshape(shape[0], 2)
@@ -145,16 +155,16 @@ def _read_tensor(path: Path) -> tuple[Tensor, Tensor]:
     return features.to(torch.float32).reshape(tiles, width), torch.zeros(tiles, 2, dtype=torch.int64)
 
 
-def _load(path: Path) -> Tensor:
-    """Read a ``.pt`` file without running anything in it."""
+def _load(path: Path, *, mapped: bool = False) -> Tensor:
+    """Read a ``.pt`` file without running anything in it; a mapped one reads from the disk what is looked at."""
     if not is_zipfile(path):
-        raise DataError(f"'{path}' is cut short, or is older than torch 1.6. Expected a tensor saved with torch.save.")
+        raise DataError(f"'{path}' is cut short, or is older than torch 1.6. Save the tensor again with torch.save.")
     try:
         if asked := get_unsafe_globals_in_checkpoint(path):
-            raise DataError(f"'{path}' asks for {listing(asked)}; nothing was run. Expected one plain tensor.")
-        value = torch.load(path, map_location="cpu", weights_only=True)
+            raise DataError(f"'{path}' asks for {listing(asked)}; nothing was run. Save one plain tensor instead.")
+        value = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except (OSError, RuntimeError, UnpicklingError) as error:
-        raise DataError(f"Cannot read '{path}': {error}. Expected one tensor saved with torch.save.") from error
+        raise DataError(f"Cannot read '{path}': {error}. Save the tensor again with torch.save.") from error
     if not isinstance(value, Tensor) or not value.is_floating_point():
-        raise DataError(f"'{path}' holds {type(value).__name__}. Expected one float tensor of shape (N, D).")
+        raise DataError(f"'{path}' holds {type(value).__name__}. Save one float tensor of shape (N, D).")
     return value

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from slidesurv.types import Bag
 
 __all__ = ["FeatureStore", "write_features"]
 
+REMEDY = "Make them with TRIDENT, CLAM or STAMP, or name the folder that holds them"
 # Where a slide has more than one file the first is read: only .h5 files know where the tiles lie.
 PLACES = (("", ".h5"), ("h5_files", ".h5"), ("", ".pt"), ("pt_files", ".pt"))
 
@@ -43,7 +43,7 @@ class FeatureStore:
         if not self._files:
             raise DataError(
                 f"'{self.path}' holds no feature files. Expected '<slide>.h5' or '<slide>.pt' in it, "
-                "or in 'h5_files' or 'pt_files' below it. Give the folder that holds them, or run 'slidesurv encode'."
+                f"or in 'h5_files' or 'pt_files' below it. {REMEDY}."
             )
 
     def __contains__(self, slide: str) -> bool:
@@ -54,10 +54,14 @@ class FeatureStore:
         """Every slide that has a file, whichever cohort it is of."""
         return tuple(self._files)
 
-    @cached_property
+    @property
     def width(self) -> int:
-        """D of the first file; `check` makes sure that the others agree."""
-        return self.header(next(iter(self._files))).width
+        """D of the folder's first file, whichever cohort it is of; `width_of` asks about slides."""
+        return self.width_of(self.slides)
+
+    def width_of(self, slides: Iterable[str]) -> int:
+        """D of slides that `check` found to agree, taken from the first; 0 for no slides."""
+        return next((self.header(slide).width for slide in slides), 0)
 
     def missing(self, slides: Iterable[str]) -> list[str]:
         """Slides that have no file, in the order given."""
@@ -66,10 +70,6 @@ class FeatureStore:
     def header(self, slide: str) -> Header:
         """Read what a slide's file says of itself, without its values."""
         return read_header(self._file(slide))
-
-    def sizes(self, slides: Iterable[str]) -> dict[str, int]:
-        """Count the tiles of each slide."""
-        return {slide: self.header(slide).tiles for slide in slides}
 
     def read(self, slide: str) -> tuple[Tensor, Tensor]:
         """Read one slide.
@@ -83,16 +83,17 @@ class FeatureStore:
         return read_features(self._file(slide))
 
     def bag(self, patient: str, slides: Sequence[str]) -> Bag:
-        """Join all tiles of a patient's slides, in the order of the slides; no slides give a bag of 0 tiles.
+        """Join all tiles of a patient's slides, in the order of the slides; no slides give a bag (0, 0).
 
         Raises:
             DataError: a file cannot be used, or the slides differ in width.
         """
         pieces = [self.read(slide) for slide in slides]
-        widths = {features.shape[1] for features, _ in pieces} or {self.width}
+        widths = {features.shape[1] for features, _ in pieces} or {0}
         if len(widths) > 1:
             raise DataError(
-                f"The slides of patient '{patient}' have features of widths {sorted(widths)}; one is needed."
+                f"The slides of patient '{patient}' have features of widths {sorted(widths)}; one is needed. "
+                "Encode all with one encoder."
             )
         if len(pieces) == 1:  # the usual case, without a copy
             features, coords = pieces[0]
@@ -123,7 +124,7 @@ class FeatureStore:
             owner = f" of cohort '{cohort}'" if cohort else ""
             raise DataError(
                 f"{len(missing)} of {len(slides)} slides{owner} have no features in '{self.path}': {listing(missing)}. "
-                "Run 'slidesurv encode', or set [cohort] missing = \"drop\"."
+                f'{REMEDY}, or set [cohort] missing = "drop".'
             )
         headers = {slide: self.header(slide) for slide in slides}
         self._refuse_mix("width", (f"D={header.width}" for header in headers.values()), "Encode all with one encoder.")
@@ -135,18 +136,23 @@ class FeatureStore:
         return headers
 
     def fingerprint(self, slides: Iterable[str]) -> str:
-        """Hash names, shapes, attributes and first tiles of slides: cheap, for records of what was used."""
-        digests = [
-            sha256(f"{slide} {self.header(slide)}".encode(), read_first_tile(self._file(slide)))
-            for slide in sorted(slides)
-        ]
+        """Hash names, sizes, shapes, attributes and first tiles of slides, for records of what was used.
+
+        No file is read to its end, so a change behind the first tile that keeps the size is not seen. The order of the
+        slides, the folder's place and the files' dates do not matter.
+        """
+        digests = []
+        for slide in sorted(slides):
+            file = self._file(slide)
+            said = f"{slide} {file.suffix} {file.stat().st_size} {read_header(file)}"
+            digests.append(sha256(said.encode(), read_first_tile(file)))
         return sha256("\n".join(digests).encode())
 
     def _file(self, slide: str) -> Path:
         try:
             return self._files[slide]
         except KeyError:
-            raise DataError(f"Slide '{slide}' has no features in '{self.path}'. Run 'slidesurv encode'.") from None
+            raise DataError(f"Slide '{slide}' has no features in '{self.path}'. {REMEDY}.") from None
 
     def _refuse_mix(self, what: str, seen: Iterable[str], remedy: str) -> None:
         histogram = Counter(seen).most_common()
@@ -180,7 +186,10 @@ def write_features(
         ConfigError: a value does not fit into float16.
     """
     if features.ndim != 2 or coords.shape != (len(features), 2):
-        raise DataError(f"'{path}': features {features.shape} and coords {coords.shape} must be (N, D) and (N, 2).")
+        raise DataError(
+            f"'{path}': features {features.shape} and coords {coords.shape} must be (N, D) and (N, 2). "
+            "Nothing was written."
+        )
     with np.errstate(over="ignore"):
         kept = features.astype(np.float16 if half else np.float32, copy=False)
     if not np.isfinite(kept).all():

@@ -14,14 +14,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from slidesurv import __version__
 from slidesurv.cohorts.study import Study, open_study
-from slidesurv.config import Experiment, ModelSection
+from slidesurv.config import Experiment, ModelSection, TrainingSection
 from slidesurv.engine import Outcome, Task, run
 from slidesurv.errors import ConfigError, listing
 from slidesurv.files import read_json, sha256, write_csv, write_json
@@ -30,16 +30,24 @@ from slidesurv.seeds import seed_for
 from slidesurv.training.bundle import write_bundle
 from slidesurv.training.device import fast_matmul, pick_device
 from slidesurv.training.fit import Progress, fit
-from slidesurv.training.predict import answers, diagnoses, prediction, reconstructions
+from slidesurv.training.predict import answers, diagnoses, gradient_ratio, prediction, reconstructions, rejudged
+from slidesurv.training.record import describe_run, require_data
 
 if TYPE_CHECKING:
     from slidesurv.cohorts.fold import Fold
     from slidesurv.models.base import SurvivalModel
-    from slidesurv.types import PatientData
+    from slidesurv.types import PatientData, Split
 
 __all__ = ["Job", "plan", "run_fold", "run_jobs"]
 
-PACKAGES = ("slidesurv", "torch", "numpy", "scikit-learn")
+# what a fold's numbers do not depend on, or is hashed by content
+NOT_NUMBERS: Any = {
+    "name": True,
+    "models": True,
+    "cohort": {"table", "features", "expression", "embeddings"},
+    "splits": {"path"},
+    "training": {"seeds", "device", "checkpoint_seconds"},
+}
 
 
 def plan(experiment: Experiment, folder: Path) -> list[Job]:
@@ -53,9 +61,11 @@ def plan(experiment: Experiment, folder: Path) -> list[Job]:
         ConfigError: the folder holds folds of another experiment.
         DataError: the cohort, its features or its splits cannot be used.
     """
+    _study.cache_clear()  # the files may have changed since
     study = _study(experiment.model_dump_json())
+    require_data(study)
     jobs = [
-        Job(experiment, place, seed, fold, folder)
+        Job(study, place, seed, fold, folder)
         for seed in experiment.training.seeds
         for fold in range(len(study.splits))
         for place in range(len(experiment.models))
@@ -82,13 +92,12 @@ def run_jobs(
     Returns:
         One outcome a job.
     """
-    experiment, folder = jobs[0].experiment, jobs[0].run_folder
-    text = experiment.model_dump_json()
-    study = _study(text)
+    study, folder = jobs[0].study, jobs[0].run_folder
+    text = study.experiment.model_dump_json()
     study.write(folder)
     tasks = [Task(job.name, run_fold, (text, job.place, job.seed, job.fold, folder), job.finished) for job in jobs]
     outcomes = run(tasks, workers=workers, report=report)
-    write_json(folder / "run.json", _describe(study, folder, command, outcomes))
+    write_json(folder / "run.json", describe_run(study, folder, command, outcomes))
     return outcomes
 
 
@@ -96,11 +105,21 @@ def run_jobs(
 class Job:
     """One model, one seed, one fold."""
 
-    experiment: Experiment
+    study: Study
     place: int
     seed: int
     fold: int
     run_folder: Path
+
+    @property
+    def experiment(self) -> Experiment:
+        """What was asked."""
+        return self.study.experiment
+
+    @property
+    def split(self) -> Split:
+        """Who teaches, who tunes, who judges."""
+        return self.study.splits[self.fold]
 
     @property
     def row(self) -> ModelSection:
@@ -124,9 +143,10 @@ class Job:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of every setting that can change the fold's numbers."""
-        kept = self.experiment.model_dump_json(exclude={"name": True, "models": True, "training": {"seeds", "device"}})
-        return sha256(f"{kept} {self.row.name} {self.row.plain_choices()}".encode())
+        """Hash of what can change the fold's numbers: settings, data and our version; no path, no device."""
+        kept = self.experiment.model_dump_json(exclude=NOT_NUMBERS)
+        words = [__version__, self.study.fingerprint, kept, self.row.name, str(self.row.plain_choices())]
+        return sha256("\n".join(words).encode())
 
 
 def run_fold(text: str, place: int, seed: int, fold: int, run_folder: Path) -> None:
@@ -140,22 +160,32 @@ def run_fold(text: str, place: int, seed: int, fold: int, run_folder: Path) -> N
         run_folder: of the run.
     """
     start = time.monotonic()
-    study = _study(text)
-    job = Job(study.experiment, place, seed, fold, run_folder)
+    job = Job(_study(text), place, seed, fold, run_folder)
+    for stray in job.folder.rglob(".*.part"):  # of a writer that was killed
+        stray.unlink()
     recipe = job.experiment.training
     torch.set_num_threads(recipe.threads)
     with fast_matmul(recipe.fast_matmul):
-        data = study.fit_fold(study.splits[fold])
+        data = job.study.fit_fold(job.split)
         read = _reader(data, job)
         model, progress = _fit(job, data, read)
-        weights = _write_bundle(job, study, data, model)
-        _write_tables(job, study, read, model, progress, weights=weights)
+        weights = _write_bundle(job, data, model)
+        _write_tables(job, read, model, progress, weights=weights)
+        ratio = gradient_ratio(model, map(read, job.split.train[:16]))
     write_json(job.folder / "timing.json", {"seconds": time.monotonic() - start})
     for leftover in ("checkpoint.safetensors", "progress.json"):
         (job.folder / leftover).unlink(missing_ok=True)
-    about = {"epoch": progress.best_epoch, "epochs": progress.epoch, "edges": data.bins.edges, "model_hash": weights}
-    about |= {"parameters": sum(p.numel() for p in model.parameters()), "genomics": model.genomics.value}
-    write_json(job.finished, about | {"fingerprint": job.fingerprint})
+    about = {
+        "epoch": progress.best_epoch,
+        "epochs": progress.epoch,
+        "edges": data.bins.edges,
+        "model_hash": weights,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "genomics": model.genomics.value,
+        "gradient_ratio": ratio,
+        "fingerprint": job.fingerprint,
+    }
+    write_json(job.finished, about)
 
 
 @lru_cache(maxsize=1)
@@ -182,36 +212,42 @@ def _reader(data: Fold, job: Job) -> Callable[[str], PatientData]:
 
 
 def _fit(job: Job, data: Fold, read: Callable[[str], PatientData]) -> tuple[SurvivalModel, Progress]:
-    recipe, split = job.experiment.training, data.split
+    recipe, split = job.experiment.training, job.split
     device = pick_device(recipe.device)
     torch.manual_seed(seed_for("weights", job.seed, job.fold))
     model: SurvivalModel = models.build(job.row.name, data.sizes, **job.row.choices()).to(device)
     model.prepare((bag.to(device) for bag in data.training_bags()), seed=seed_for("prepare", job.seed, job.fold))
-    paper = recipe.protocol == "paper"
-    watched, watch = ("test", split.test) if paper else ("tune", split.tune)
-    choose = "c_index" if paper else "nll" if recipe.choose == "tune" and watch else "last"
+    watched, choose = _choice(recipe, split)
     progress = fit(
         model,
         read,
         train=split.train,
-        watch=watch,
+        watch=getattr(split, watched),
         watched=watched,
         choose=choose,
         recipe=recipe,
         seed=seed_for("fit", job.seed, job.fold),
         checkpoint=job.folder / "checkpoint.safetensors",
+        fingerprint=job.fingerprint,
         tick=lambda epoch: write_json(job.folder / "progress.json", {"epoch": epoch}),
     )
     return model, progress
 
 
-def _write_bundle(job: Job, study: Study, data: Fold, model: SurvivalModel) -> str:
+def _choice(recipe: TrainingSection, split: Split) -> tuple[str, str]:
+    """Which part is watched, and what of it chooses the epoch."""
+    if recipe.protocol == "paper":
+        return "test", "c_index"
+    return "tune", "nll" if recipe.choose == "tune" and split.tune else "last"
+
+
+def _write_bundle(job: Job, data: Fold, model: SurvivalModel) -> str:
     facts = {
         "title": f"{job.row.title}, {job.experiment.name}",
-        "cohort": study.dataset.cohort.name,
-        "patients": len(data.split.train),
-        "deaths": sum(study.dataset.cohort[patient].event for patient in data.split.train),
-        "features": study.dataset.origin,
+        "cohort": job.study.dataset.cohort.name,
+        "patients": len(job.split.train),
+        "deaths": sum(job.study.dataset.cohort[patient].event for patient in job.split.train),
+        "features": job.study.dataset.origin,
         "clip": job.experiment.cohort.clip,
         "protocol": job.experiment.training.protocol,
         "fold": job.fold,
@@ -222,32 +258,28 @@ def _write_bundle(job: Job, study: Study, data: Fold, model: SurvivalModel) -> s
 
 
 def _write_tables(
-    job: Job,
-    study: Study,
-    read: Callable[[str], PatientData],
-    model: SurvivalModel,
-    progress: Progress,
-    *,
-    weights: str,
+    job: Job, read: Callable[[str], PatientData], model: SurvivalModel, progress: Progress, *, weights: str
 ) -> None:
     """Write what was learnt, what is said of every patient, and what the model says of itself on test patients."""
     _write_rows(job.folder / "history.csv", progress.history)
-    split = study.splits[job.fold]
-    parts = {patient: part for part in ("train", "tune", "test") for patient in getattr(split, part)}
+    parts = {patient: part for part in ("train", "tune", "test") for patient in getattr(job.split, part)}
     rows, rebuilt, truth = [], {}, {}
     for patient, output in answers(model, map(read, parts), precision=job.experiment.training.precision):
-        known = study.dataset.cohort[patient.id]
+        known = job.study.dataset.cohort[patient.id]
         said = {"fold": job.fold, "split": parts[patient.id], "model_hash": weights}
         seen = {"time_months": known.time, "event": int(known.event), "site": known.site}
         rows.append(said | seen | prediction(patient, output))
         if patient.genomics is not None and patient.genomics.embedding is not None:
-            truth[patient.id] = patient.genomics.embedding.cpu()
+            truth[patient.id] = patient.genomics.embedding
         if parts[patient.id] == "test" and output.reconstruction is not None:
-            rebuilt[patient.id] = output.reconstruction.cpu()
+            rebuilt[patient.id] = output.reconstruction
+    if again := rejudged(model, map(read, rebuilt), rebuilt):
+        nothing = {"risk_zeroed": None, "risk_shuffled": None}
+        rows = [row | (again.get(str(row["patient_id"])) or nothing) for row in rows]
     _write_rows(job.folder / "predictions.csv", rows, first=("patient_id", "fold", "split", "risk"))
-    taught = [truth[patient] for patient in split.train if patient in truth]
+    taught = [truth[patient] for patient in job.split.train if patient in truth]
     _write_rows(job.folder / "reconstruction.csv", reconstructions(rebuilt, truth, taught))
-    _write_rows(job.folder / "diagnostics.csv", diagnoses(model, (read(patient).bag for patient in split.test)))
+    _write_rows(job.folder / "diagnostics.csv", diagnoses(model, (read(patient).bag for patient in job.split.test)))
 
 
 def _write_rows(path: Path, rows: Sequence[dict[str, Any]], *, first: Sequence[str] = ()) -> None:
@@ -264,36 +296,3 @@ def _require_same_experiment(jobs: Sequence[Job]) -> None:
             f"'{jobs[0].run_folder}' holds {len(others)} folds of another experiment: {listing(others)}. Give another "
             "--output, or remove the folder to start anew."
         )
-
-
-def _describe(study: Study, folder: Path, command: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """What ``run.json`` holds."""
-    experiment = study.experiment
-    planted = experiment.cohort.table.parent / "planted.json"
-    return {
-        "experiment": experiment.name,
-        "protocol": experiment.training.protocol,
-        "seeds": experiment.training.seeds,
-        "folds": len(study.splits),
-        "methods": [_describe_method(row, folder) for row in experiment.models],
-        "cohort": study.facts(),
-        "planted": read_json(planted) if planted.exists() else None,
-        "versions": {package: version(package) for package in PACKAGES},
-        "command": command,
-        "failures": [{"name": o.name, "reason": o.reason} for o in outcomes if o.status == "failed"],
-    }
-
-
-def _describe_method(row: ModelSection, folder: Path) -> dict[str, Any]:
-    model = models[row.name]
-    finished = sorted((folder / row.slug).glob("seed*/fold*/fold.json"))
-    known = read_json(finished[0]) if finished else {"parameters": 0, "genomics": model.genomics.value}
-    return {
-        "label": row.title,
-        "slug": row.slug,
-        "model": row.name,
-        "slides": model.slides.value,
-        "genomics": known["genomics"],
-        "parameters": known["parameters"],
-        "choices": row.plain_choices(),
-    }

@@ -12,14 +12,13 @@ __all__ = ["autocast", "fast_matmul", "pick_device"]
 
 
 def pick_device(wanted: str) -> torch.device:
-    """Turn a setting into a device; "auto" is the first GPU there is, else the CPU.
+    """Turn a setting into a device; "auto" is the first CUDA GPU, else the CPU: the mixture needs float64.
 
     Raises:
         ConfigError: this machine has no such device.
     """
     if wanted == "auto":
-        accelerator = torch.accelerator.current_accelerator(check_available=True)
-        return accelerator or torch.device("cpu")
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(wanted)
         torch.empty(1, device=device)
@@ -30,8 +29,9 @@ def pick_device(wanted: str) -> torch.device:
 
 
 def autocast(device: torch.device, precision: str) -> ContextManager[object]:
-    """Run matrix products in bfloat16 where asked for; nothing otherwise."""
-    return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
+    """Run matrix products in bfloat16 where that is asked for and the device has it; nothing otherwise."""
+    able = device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" and able else nullcontext()
 
 
 @contextmanager

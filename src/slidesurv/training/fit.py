@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from slidesurv.errors import DataError
@@ -70,6 +70,7 @@ def fit(
     recipe: TrainingSection,
     seed: int,
     checkpoint: Path,
+    fingerprint: str = "",
     tick: Callable[[int], None] = lambda epoch: None,
 ) -> Progress:
     """Fit a model and leave it with the weights of the epoch that is kept.
@@ -85,6 +86,7 @@ def fit(
         recipe: optimiser, epochs, schedule.
         seed: of the order of patients and of dropout.
         checkpoint: file to resume from and to write to; removed by the caller when the fold is done.
+        fingerprint: of everything that shapes the fit; a checkpoint of another one is not resumed from.
         tick: called with the number of epochs finished.
 
     Returns:
@@ -95,7 +97,7 @@ def fit(
     """
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(weights, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
-    progress = _resume(checkpoint, model, optimizer)
+    progress = _resume(checkpoint, fingerprint, model, optimizer)
     saved = time.monotonic()
     for epoch in range(progress.epoch, recipe.epochs):
         if recipe.patience and choose != "last" and epoch - progress.best_epoch >= recipe.patience:
@@ -109,7 +111,7 @@ def fit(
         progress.epoch = epoch + 1
         _keep_best(progress, model, _value(choose, judged, epoch))
         if time.monotonic() - saved >= recipe.checkpoint_seconds:
-            _save(checkpoint, model, optimizer, progress)
+            _save(checkpoint, fingerprint, model, optimizer, progress)
             saved = time.monotonic()
         tick(epoch + 1)
     model.load_state_dict(progress.best_weights)
@@ -136,7 +138,8 @@ def _teach(
         optimizer.zero_grad(set_to_none=True)
         for patient in map(read, window):
             with autocast(patient.bag.features.device, recipe.precision):
-                parts = losses(model, show(model, patient), patient.target, event_weight=recipe.event_weight)
+                output = show(model, patient)
+            parts = losses(model, output, patient.target, event_weight=recipe.event_weight)
             (parts["loss"] / len(window)).backward()
             for name, value in parts.items():
                 totals[name] += value.item()
@@ -158,7 +161,7 @@ def _judge(model: SurvivalModel, read: Read, watch: Sequence[str], recipe: Train
         for patient in map(read, watch):
             with autocast(patient.bag.features.device, recipe.precision):
                 output = show(model, patient)
-            cost += nll(output.logits[None].float(), patient.target).item()
+            cost += nll(output.logits[None], patient.target).item()
             times.append(patient.target.time.item())
             events.append(bool(patient.target.event.item()))
             risks.append(output.risk.item())
@@ -179,31 +182,38 @@ def _keep_best(progress: Progress, model: SurvivalModel, value: float) -> None:
         progress.best_weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
-def _save(checkpoint: Path, model: SurvivalModel, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+def _save(
+    checkpoint: Path, fingerprint: str, model: SurvivalModel, optimizer: torch.optim.Optimizer, progress: Progress
+) -> None:
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in progress.best_weights.items()}
     for place, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{place}.{name}": tensor for name, tensor in state.items()}
-    tensors["random"] = torch.get_rng_state()
+    tensors["random.state"] = torch.get_rng_state()
     about = {name: getattr(progress, name) for name in ("epoch", "history", "best_epoch", "best_value")}
+    words = {"progress": json.dumps(about), "fingerprint": fingerprint}
     with replacing(checkpoint) as temporary:
-        save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, {"progress": json.dumps(about)})
+        save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, temporary, words)
 
 
-def _resume(checkpoint: Path, model: SurvivalModel, optimizer: torch.optim.Optimizer) -> Progress:
-    if not checkpoint.exists():
+def _resume(checkpoint: Path, fingerprint: str, model: SurvivalModel, optimizer: torch.optim.Optimizer) -> Progress:
+    """Go on from a checkpoint of the same fit; a file that is none, or is another fit's, is left behind."""
+    try:
+        with safe_open(checkpoint, framework="pt") as file:
+            words = file.metadata()
+            groups: dict[str, dict[str, Tensor]] = defaultdict(dict)
+            for key in file.keys():  # noqa: SIM118 - a safetensors file is no dictionary
+                group, _, name = key.partition(".")
+                groups[group][name] = file.get_tensor(key)
+    except (OSError, SafetensorError):
         return Progress()
-    groups: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
-    with safe_open(checkpoint, framework="pt") as file:
-        about = json.loads(file.metadata()["progress"])
-        for key in file.keys():  # noqa: SIM118 - a safetensors file is no dictionary
-            group, _, name = key.partition(".")
-            groups.setdefault(group, {})[name] = file.get_tensor(key)
+    if words.get("fingerprint") != fingerprint:
+        return Progress()
     model.load_state_dict(groups["model"])
-    state: dict[int, dict[str, Tensor]] = {}
+    state: dict[int, dict[str, Tensor]] = defaultdict(dict)
     for key, tensor in groups["optimizer"].items():
         place, _, name = key.partition(".")
-        state.setdefault(int(place), {})[name] = tensor
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-    torch.set_rng_state(groups["random"][""])
-    return Progress(**about, best_weights=groups["best"])
+        state[int(place)][name] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": dict(state)})
+    torch.set_rng_state(groups["random"]["state"])
+    return Progress(**json.loads(words["progress"]), best_weights=groups["best"])

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import log
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from slidesurv.training.device import autocast
-from slidesurv.training.step import show
+from slidesurv.training.step import losses, show
 
 if TYPE_CHECKING:
     from slidesurv.models.base import SurvivalModel
     from slidesurv.types import Bag, ModelOutput, PatientData
 
-__all__ = ["answers", "diagnoses", "prediction", "reconstructions"]
+__all__ = ["answers", "diagnoses", "gradient_ratio", "prediction", "reconstructions", "rejudged"]
 
 
 def answers(
@@ -31,13 +32,12 @@ def answers(
 
 def prediction(patient: PatientData, output: ModelOutput) -> dict[str, Any]:
     """One row of ``predictions.csv``: risk (a larger value means an earlier death) and the survival curve."""
-    curve = {f"S_{k}": value for k, value in enumerate(output.survival.double().tolist())}
-    slides = int(patient.bag.slide.max()) + 1 if len(patient.bag) else 0
+    curve = {f"S_{k}": value for k, value in enumerate(output.survival.tolist())}
     return {
         "patient_id": patient.id,
-        "risk": output.risk.double().item(),
+        "risk": output.risk.item(),
         **curve,
-        "n_slides": slides,
+        "n_slides": len(patient.bag.slide.unique()),  # with tiles
         "n_tiles": len(patient.bag),
     }
 
@@ -61,7 +61,8 @@ def reconstructions(
 
     Returns:
         A row a patient: ``kl`` KL(R‖G) in nats, 0 is perfect; ``kl_mean`` the same for the mean training embedding, the
-        bar to stay under; ``rank`` of the true embedding among all ``candidates`` by KL, 1 is best.
+        bar to stay under; ``rank`` of the true embedding among all ``candidates`` by KL, 1 is best; ``entropy_share``
+        of the true one as a share of log D_g, near 1 when it is flat and a small KL proves nothing.
     """
     known = [patient for patient in rebuilt if patient in truth]
     if not known:
@@ -71,10 +72,58 @@ def reconstructions(
     own = distance.diagonal()
     bar = _divergences(torch.stack(list(training)).double().mean(0, keepdim=True), candidates)[0]  # (B,)
     ranks = 1 + (distance < own[:, None]).sum(1)
+    density = candidates.softmax(1)
+    entropy = -(density * density.log()).sum(1) / log(candidates.shape[1])  # (B,)
+    columns = {"kl": own, "kl_mean": bar, "rank": ranks, "entropy_share": entropy}
+    values = zip(*(column.tolist() for column in columns.values()), strict=True)
     return [
-        {"patient_id": patient, "kl": kl, "kl_mean": mean, "rank": rank, "candidates": len(known)}
-        for patient, kl, mean, rank in zip(known, own.tolist(), bar.tolist(), ranks.tolist(), strict=True)
+        {"patient_id": patient, **dict(zip(columns, row, strict=True)), "candidates": len(known)}
+        for patient, row in zip(known, values, strict=True)
     ]
+
+
+def rejudged(
+    model: SurvivalModel, patients: Iterable[PatientData], rebuilt: Mapping[str, Tensor]
+) -> dict[str, dict[str, float]]:
+    """Ask again with the reconstruction set to zero, and with another patient's: is it used at all?
+
+    Returns:
+        ``risk_zeroed`` and ``risk_shuffled`` by patient; nothing for a model that rebuilds nothing.
+    """
+    names = list(rebuilt)
+    donors = dict(zip(names, [*names[1:], *names[:1]], strict=True))  # everybody gets the next one's
+    risks: dict[str, dict[str, float]] = {}
+    with torch.inference_mode():
+        for patient in patients:
+            own, other = rebuilt[patient.id], rebuilt[donors[patient.id]]
+            zeroed = model.rejudge(patient.bag, torch.zeros_like(own))
+            shuffled = model.rejudge(patient.bag, other)
+            if zeroed is not None and shuffled is not None:
+                risks[patient.id] = {"risk_zeroed": zeroed.risk.item(), "risk_shuffled": shuffled.risk.item()}
+    return risks
+
+
+def gradient_ratio(model: SurvivalModel, patients: Iterable[PatientData]) -> float | None:
+    """How strongly the model's own losses pull at the weights they reach, as a share of what the likelihood does there.
+
+    Returns:
+        ‖∇ own losses‖ / ‖∇ NLL‖ over those weights; None for a model without losses of its own. Far below 1 the
+        genomes teach next to nothing, far above 1 survival does.
+    """
+    model.train()
+    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    sums = {"own": 0.0, "nll": 0.0}
+    for patient in patients:
+        parts = losses(model, show(model, patient), patient.target)
+        if parts.keys() == {"loss", "nll"}:
+            continue
+        own = torch.autograd.grad(parts["loss"] - parts["nll"], weights, retain_graph=True, allow_unused=True)
+        nll = torch.autograd.grad(parts["nll"], weights, allow_unused=True)
+        reached = [(a, b) for a, b in zip(own, nll, strict=True) if a is not None]
+        sums["own"] += sum(a.square().sum().item() for a, _ in reached)
+        sums["nll"] += sum(b.square().sum().item() for _, b in reached if b is not None)
+    model.eval()
+    return (sums["own"] / sums["nll"]) ** 0.5 if sums["nll"] else None
 
 
 def _divergences(rebuilt: Tensor, candidates: Tensor) -> Tensor:

@@ -1,7 +1,9 @@
 """One patient: what a model may see, and what it is told about its answer."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from slidesurv.survival.losses import nll
@@ -22,7 +24,21 @@ def show(model: "SurvivalModel", patient: PatientData) -> ModelOutput:
     bag = patient.bag if model.slides is not Use.NEVER else _no_tiles(patient.bag)
     allowed = model.genomics is Use.ALWAYS or (model.training and model.genomics is Use.TRAINING)
     output: ModelOutput = model(bag, patient.genomics if allowed else None)
-    return output
+    return _widen(output)
+
+
+def _widen(output: ModelOutput) -> ModelOutput:
+    """Bring an answer to float32 at least: bfloat16 would make equal risks of different ones."""
+    if torch.finfo(output.logits.dtype).bits >= 32:
+        return output
+    branches, reconstruction = output.branches, output.reconstruction
+    return replace(
+        output,
+        logits=output.logits.float(),
+        branches=None if branches is None else branches.float(),
+        reconstruction=None if reconstruction is None else reconstruction.float(),
+        losses={name: loss.float() for name, loss in output.losses.items()},
+    )
 
 
 def _no_tiles(bag: Bag) -> Bag:

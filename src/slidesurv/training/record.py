@@ -1,0 +1,104 @@
+"""What a run needs before it begins, and what is written down about it at the end."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slidesurv.cohorts.audit import audit, verdict
+from slidesurv.errors import ConfigError, DataError, listing
+from slidesurv.files import read_json
+from slidesurv.registry import models
+from slidesurv.training.device import pick_device
+from slidesurv.types import Sizes, Use
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from slidesurv.cohorts.study import Study
+    from slidesurv.config import ModelSection
+    from slidesurv.engine import Outcome
+
+__all__ = ["describe_run", "require_data"]
+
+PACKAGES = ("slidesurv", "torch", "numpy")
+
+
+def require_data(study: Study) -> None:
+    """Check before any training that every model can be built and has what it reads.
+
+    Raises:
+        ConfigError: a model reads slides or genomics that the experiment does not name, or the device is not there.
+        DataError: patients lack the genomics that a model cannot do without; names them.
+    """
+    pick_device(study.experiment.training.device)
+    for row in study.experiment.models:
+        model = models.build(row.name, Sizes(tile=8, bins=2, embedding=8, expression=8), **row.choices())
+        if model.slides is Use.ALWAYS and study.dataset.store is None:
+            raise ConfigError(f"'{row.title}' reads slides: set [cohort] features, or leave it out.")
+        if model.genomics is Use.ALWAYS:
+            _require_expression(study, row)
+        elif model.genomics is Use.TRAINING and study.embedding == "none":
+            raise ConfigError(
+                f"'{row.title}' is taught by genomics, and there are none: set [cohort] expression or embeddings, or "
+                "train it without (loss_weight = 0)."
+            )
+
+
+def _require_expression(study: Study, row: ModelSection) -> None:
+    table = study.dataset.expression
+    if table is None:
+        raise ConfigError(f"'{row.title}' reads expression: set [cohort] expression, or leave it out.")
+    if lacking := [patient for patient in study.dataset.cohort.ids if patient not in table]:
+        raise DataError(
+            f"{len(lacking)} of {len(study.dataset.cohort)} patients have no expression, which '{row.title}' cannot do "
+            f'without: {listing(lacking)}. Set [genomics] missing = "drop" to leave them out for every model.'
+        )
+
+
+def describe_run(study: Study, folder: Path, command: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """What ``run.json`` holds; no path of this machine is among it."""
+    experiment, cohort = study.experiment, study.dataset.cohort
+    planted = experiment.cohort.table.parent / "planted.json"
+    return {
+        "experiment": experiment.name,
+        "protocol": experiment.training.protocol,
+        "seeds": experiment.training.seeds,
+        "folds": len(study.splits),
+        "methods": [_describe_method(row, folder) for row in experiment.models],
+        "cohort": study.facts(),
+        "dropped": [{"patient_id": patient, "reason": reason} for patient, reason in cohort.dropped],
+        "audit_verdict": verdict(audit(cohort, study.splits)),
+        "planted": read_json(planted) if planted.exists() else None,
+        "settings": _settings(study),
+        "versions": {package: version(package) for package in PACKAGES},
+        "command": command,
+        "failures": [{"name": o.name, "reason": o.reason} for o in outcomes if o.status == "failed"],
+    }
+
+
+def _describe_method(row: ModelSection, folder: Path) -> dict[str, Any]:
+    model = models[row.name]
+    finished = sorted((folder / row.slug).glob("seed*/fold*/fold.json"))
+    known = read_json(finished[0]) if finished else {"parameters": 0, "genomics": model.genomics.value}
+    return {
+        "label": row.title,
+        "slug": row.slug,
+        "model": row.name,
+        "slides": model.slides.value,
+        "genomics": known["genomics"],
+        "parameters": known["parameters"],
+        "choices": row.plain_choices(),
+    }
+
+
+def _settings(study: Study) -> dict[str, Any]:
+    """The experiment as it was resolved, files by their names alone, and the hash of what they held."""
+    settings = study.experiment.model_dump(mode="json", exclude={"models"})
+    for section in ("cohort", "splits"):
+        for key, value in settings[section].items():
+            if isinstance(value, str) and "/" in value:
+                settings[section][key] = Path(value).name
+    settings["genomics"]["embedding"] = study.embedding
+    return {**settings, "data_sha256": study.fingerprint}

@@ -89,7 +89,8 @@ def test_text_that_a_spreadsheet_takes_for_what_it_is_stays(tmp_path, cell):
 
 @pytest.mark.parametrize("text", ["0", " 7 ", "-1.5", "+.5", "3.", "3e2", "1E-5", "inf", "-Inf"])
 def test_plain_numbers_are_numbers(text):
-    assert is_number(text) and float(text) is not None
+    assert is_number(text)
+    float(text)  # Python agrees
 
 
 @pytest.mark.parametrize("text", ["", "5_0", "٣", "１", "1,5", "nan", "0x1f", ".", "e5", "1e", "--1", "1 2"])

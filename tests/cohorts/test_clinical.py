@@ -177,7 +177,7 @@ def test_slides_without_patients_and_tables_without_rows_are_refused(tmp_path):
 
 @pytest.mark.parametrize("cell", ["5_0", "٣", "５", "0x10", "1e"])
 def test_only_plain_numbers_are_times(tmp_path, cell):
-    with pytest.raises(DataError, match="Row 2: 'time_months' is .*which is no number"):
+    with pytest.raises(DataError, match=r"Row 2: 'time_months' is .*which is no number"):
         read_manifest(write(tmp_path, HEADER, f"P1,s1,{cell},1"), name="c")
 
 
@@ -297,8 +297,8 @@ def test_a_table_without_slides_makes_a_cohort_without_slides(tmp_path):
 def test_a_cohort_is_summed_up(tmp_path):
     path = write(tmp_path, f"{HEADER},site", "P1,a,2,1,X", "P1,b,2,1,X", "P2,c,4,0,Y", "P3,d,8,0,", "P4,e,6,1,Y")
     assert describe(read_manifest(path, name="c")) == {
-        "name": "c", "patients": 4, "slides": 5, "deaths": 2, "event_share": 0.5, "median_follow_up_months": 8.0, "sites": 2,
-        "dropped": 0,
+        "name": "c", "patients": 4, "slides": 5, "deaths": 2, "event_share": 0.5,
+        "median_follow_up_months": 8.0, "sites": 2, "dropped": 0,
     }  # fmt: skip
 
 

@@ -110,6 +110,9 @@ def test_a_view_hands_out_training_patients_and_nobody_else(fold):
 
 
 def test_training_tiles_and_genes_are_scaled_to_mean_zero_deviation_one(fold):
+    fold = fit_fold(
+        fold.dataset, SPLIT, n_bins=3, standardise_features=True, embedding="pca", components=2, whiten=True
+    )
     tiles = torch.cat([bag.features for bag in fold.training_bags()]).double()
     genes = torch.stack([fold.patient(patient).genomics.expression for patient in SPLIT.train]).double()
     scores = torch.stack([fold.patient(patient).genomics.embedding for patient in SPLIT.train]).double()

@@ -109,8 +109,8 @@ def test_embeddings_are_read_from_safetensors_with_a_vector_a_patient(tmp_path):
 
 @pytest.mark.parametrize(
     ("vectors", "message"),
-    [({"P1": np.zeros(2), "P2": np.zeros(3)}, "shapes.*Write one tensor"), ({"P1": np.zeros((1, 2))}, "shapes"), ({}, "shapes none"),
-     ({"P1": np.array([0, np.nan])}, "patient 'P1' in column '1'")],
+    [({"P1": np.zeros(2), "P2": np.zeros(3)}, "shapes.*Write one tensor"), ({"P1": np.zeros((1, 2))}, "shapes"),
+     ({}, "shapes none"), ({"P1": np.array([0, np.nan])}, "patient 'P1' in column '1'")],
 )  # fmt: skip
 def test_embeddings_of_unequal_or_unusable_vectors_are_refused(tmp_path, vectors, message):
     save_file(vectors, tmp_path / "e.safetensors")

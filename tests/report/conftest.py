@@ -52,6 +52,9 @@ def write_fold(place: Path, patients: list[dict], fold: int, noise: np.ndarray, 
                 "model_hash": "0" * 8,
             }
         )
+        if rebuilds:  # zeroed, only the noise stays; shuffled, nothing changes
+            without = {"risk_zeroed": float(wobble), "risk_shuffled": float(risk)}
+            rows[-1] |= without if patient["fold"] == fold else dict.fromkeys(without, "")
     test = [row["patient_id"] for row in rows if row["split"] == "test"]
     epochs = [
         {"epoch": e, "train_loss": 2 / e, "train_nll": 1.8 / e, "train_kl": 0.2 / e, "tune_nll": 1 + (e - 4) ** 2 / 9}
@@ -66,11 +69,16 @@ def write_fold(place: Path, patients: list[dict], fold: int, noise: np.ndarray, 
     ]
     write_csv(place / "predictions.csv", rows, list(rows[0]))
     write_csv(place / "history.csv", epochs, list(epochs[0]))
-    write_json(place / "fold.json", {"edges": EDGES, "epoch": 4, "model_hash": "0", "parameters": 12})
+    write_json(
+        place / "fold.json",
+        {"edges": EDGES, "epoch": 4, "model_hash": "0", "parameters": 12}
+        | {"gradient_ratio": 0.25 * (1 + fold) if rebuilds else None},
+    )
     write_json(place / "timing.json", {"seconds": 1.5})
     if rebuilds:
         kl = [
             {"patient_id": p, "kl": 0.5, "kl_mean": 2.0, "rank": 1 + n % 5, "candidates": 20}
+            | {"entropy": 2.0, "entropy_share": 0.5 + fold / 10}
             for n, p in enumerate(test)
         ]
         write_csv(place / "reconstruction.csv", kl, list(kl[0]))
@@ -85,6 +93,7 @@ def make_run(
     label: str = "Taught",
     silent_fold: int | None = None,
     failed: tuple[str, int, int] | None = None,
+    rebuilds: bool = True,
 ) -> Path:
     """Write a run: method "good" follows the programme closely and rebuilds, "poor" hardly does and does not.
 
@@ -93,6 +102,7 @@ def make_run(
         label: shown for "good".
         silent_fold: whose test patients all live.
         failed: slug, seed and fold of a training that left nothing.
+        rebuilds: whether "good" rebuilds the genome.
     """
     patients = follow_up(silent_fold)
     for slug, spread in (("good", 0.4), ("poor", 6.0)):
@@ -101,7 +111,7 @@ def make_run(
                 if (slug, seed, fold) != failed:
                     noise = np.random.default_rng([seed, fold, len(slug), int(spread)]).normal(size=60) * spread
                     place = folder / slug / f"seed{seed}" / f"fold{fold}"
-                    write_fold(place, patients, fold, noise, rebuilds=slug == "good")
+                    write_fold(place, patients, fold, noise, rebuilds=rebuilds and slug == "good")
     methods = [
         {"label": label, "slug": "good", "model": "m1", "genomics": "training", "slides": "always", "parameters": 12000}
         | {"choices": {"dim": 8, "weights": "/home/someone/weights.bin"}},
@@ -121,6 +131,9 @@ def make_run(
             "text": "A programme of 20 genes doubles the hazard.",
             "programme": {patient["patient_id"]: patient["programme"] for patient in patients},
         },
+        "settings": {"training": {"epochs": 6, "device": None}, "cohort": {"table": "/home/someone/cohort.csv"}},
+        "dropped": [{"patient_id": f"Q{n}", "reason": r} for n, r in enumerate(["no <time>", "no slide", "no slide"])],
+        "audit_verdict": ["3 folds with few deaths.", "The laboratory may be <recognised>."],
         "versions": {"slidesurv": "0.1.0"},
         "command": "slidesurv crossval /home/someone/made.toml",
         "failures": [{"name": f"Plain, seed {failed[1]}, fold {failed[2]}", "reason": "Loss is NaN."}]

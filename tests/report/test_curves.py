@@ -73,6 +73,14 @@ def test_calibration_says_its_month_and_who_was_not_watched_so_long(run: Run) ->
     )
 
 
+def test_calibration_beyond_the_last_bin_says_that_the_prediction_is_held(run: Run) -> None:
+    late = replace(run, cohort={"median_follow_up_months": 60.0})
+    short = changed(run.methods[0], edges=np.array([0.0, 10.0, 20.0, 30.0, 50.0]))
+    words = "the last time bin ends at 50 months, the prediction is held from there"
+    assert words in calibrated(late, short, "c").caption
+    assert "is held" not in calibrated(late, run.methods[0], "c").caption
+
+
 def test_the_test_fold_is_drawn_while_learning_only_in_the_paper_protocol(run: Run) -> None:
     assert "test c index" not in texts(learning(run, run.methods[0], "l").svg)
     optimistic = learning(replace(run, protocol="paper"), run.methods[0], "l")

@@ -90,10 +90,10 @@ def test_the_first_words_are_the_protocol_and_the_result(clean: str, ill: str) -
     assert "made run OPTIMISTIC: the epoch was chosen on the test fold" in " ".join(" ".join(Page(ill).words).split())
 
 
-def test_every_cell_with_a_score_is_stamped_in_the_paper_protocol(ill: str) -> None:
+def test_every_cell_with_a_c_index_is_stamped_in_the_paper_protocol(ill: str) -> None:
     sections = re.split(r'<h2 id="', ill)
-    scored = [s for s in sections if s.startswith(("folds", "reconstruction", "planted"))] + sections[:1]
-    cells = [cell for section in scored for cell in re.findall(r"<td>(.*?)</td>", section, flags=re.DOTALL)]
+    stamped = [s for s in sections if s.startswith(("folds", "reconstruction", "planted"))] + sections[:1]
+    cells = [cell for section in stamped for cell in re.findall(r"<td>(.*?)</td>", section, flags=re.DOTALL)]
     numbers = [cell for cell in cells if re.search(r"\d\.\d", cell)]
     assert len(numbers) > 15
     assert all("OPTIMISTIC" in cell for cell in numbers)
@@ -148,6 +148,40 @@ def test_diagnostics_have_their_span_and_their_meaning(clean: str) -> None:
     assert "at least their quota of tiles" in row[1]
 
 
+def test_the_audit_is_told_in_the_words_of_the_run(clean: str) -> None:
+    told = Page(clean).words
+    assert "3 folds with few deaths." in told and "The laboratory may be <recognised>." in told
+
+
+def test_patients_left_out_are_counted_by_reason_and_not_named(clean: str) -> None:
+    cohort = " ".join(Page(clean[clean.index('<h2 id="cohort"') : clean.index('<h2 id="folds"')]).words)
+    assert "Patients of the table who were left out: 3." in cohort
+    assert "1: no <time>" in cohort and "2: no slide" in cohort
+    assert "Q1" not in clean
+
+
+def test_the_settings_stand_folded_away_with_dotted_keys(clean: str) -> None:
+    details = re.search(r"<details><summary>Settings of the experiment(.*?)</details>", clean, flags=re.DOTALL)
+    assert details
+    rows = dict(re.findall(r"<code>(.*?)</code></th><td>(.*?)</td>", details[1]))
+    assert rows == {"cohort.table": "…/cohort.csv", "training.device": "—", "training.epochs": "6"}
+
+
+def test_the_page_tells_whether_the_rebuilt_genome_is_used_and_whether_it_is_flat(clean: str) -> None:
+    section = clean[clean.index('<h2 id="reconstruction"') : clean.index('<h2 id="diagnostics"')]
+    told = " ".join(" ".join(Page(section).words).split())
+    assert re.search(r"zeroed 0\.\d+ \(.*?\) \+0\.\d+ \(\+0\.\d+ to \+0\.\d+\) used: without it", told)
+    assert re.search(r"shuffled .* \+0\.000 \(\+0\.000 to \+0\.000\) not shown to be used", told)
+    assert re.search(r"<td>\s*0\.600\s*</td>", section)  # the mean of 0.5, 0.6 and 0.7
+
+
+def test_entropy_and_the_pull_of_gradients_stand_among_the_diagnostics(clean: str) -> None:
+    rows = dict(re.findall(r"<code>(entropy|gradient_ratio)</code></td>(.*?)</tr>", clean, flags=re.DOTALL))
+    assert re.findall(r"<td>(.*?)</td>", rows["entropy"])[:3] == ["2", "2", "2"]
+    assert re.findall(r"<td>(.*?)</td>", rows["gradient_ratio"])[:3] == ["0.5", "0.25", "0.75"]
+    assert len(re.findall(r"<code>gradient_ratio</code>", clean)) == 1  # the other method has none
+
+
 def test_the_page_says_nothing_about_the_disk_and_is_no_medical_device(clean: str, clean_run: Path) -> None:
     assert "/home/" not in clean and str(clean_run.parent) not in clean
     assert "slidesurv crossval …/made.toml" in clean
@@ -172,15 +206,17 @@ def test_another_reference_turns_the_comparison(clean_run: Path, tmp_path: Path)
 
 
 def test_a_real_cohort_without_audit_or_reconstruction_has_no_empty_section(made: Made) -> None:
-    folder = made()
+    folder = made(rebuilds=False)
     facts = json.loads((folder / "run.json").read_text()) | {"planted": None}
+    for key in ("audit_verdict", "dropped", "settings"):
+        del facts[key]
     (folder / "run.json").write_text(json.dumps(facts))
-    for path in [folder / "audit.csv", *folder.rglob("reconstruction.csv"), *folder.rglob("diagnostics.csv")]:
-        path.unlink()
+    (folder / "audit.csv").unlink()
     text = write_report(folder).read_text()
     for section in ("planted", "reconstruction", "diagnostics"):
         assert f'id="{section}"' not in text and f'href="#{section}"' not in text
-    assert "The run holds no audit of its folds." in text
+    assert "The run says nothing about an audit of its folds." in text
+    assert "left out:" not in text and "Settings of the experiment" not in text
 
 
 def test_a_run_in_which_nothing_finished_still_has_a_page(made: Made) -> None:

@@ -79,6 +79,7 @@ def test_a_run_json_of_another_program_is_refused_with_what_it_lacks(tmp_path: P
     ("column", "value", "message"),
     [
         ("risk", "nan", "1 of 20 values in column 'risk'"),
+        ("risk_zeroed", "", "1 of 20 values in column 'risk_zeroed'"),
         ("S_2", "", "1 of 20 values in column 'S_2'"),
         ("time_months", "soon", "Column 'time_months' .* holds no number"),
         ("event", "2", "Column 'event' .* holds '2.0': 1 = death seen"),

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from slidesurv.report.read import read_run
-from slidesurv.report.reconstruction import judge
+from slidesurv.report.reconstruction import ablate, judge
 from slidesurv.report.run import Method
+from slidesurv.report.table import compare
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +65,29 @@ def test_folds_that_did_not_finish_are_left_out_and_named(method: Method) -> Non
 
 def test_a_method_that_reconstructs_nothing_is_not_judged(clean_run: Path) -> None:
     assert judge(read_run(clean_run).methods[1], 3) is None
+
+
+def test_what_is_lost_without_the_reconstruction_is_the_difference_of_the_two_c_indices(clean_run: Path) -> None:
+    run = read_run(clean_run)
+    own = compare(run, resamples=200)[0].pooled
+    zeroed, shuffled = ablate(run.methods[0], resamples=200)
+    assert (zeroed.reconstruction, shuffled.reconstruction) == ("zeroed", "shuffled")
+    assert zeroed.lost.value == pytest.approx(own.value - zeroed.index.value)
+    assert own.value > zeroed.index.value and zeroed.lost.low > 0
+    assert (shuffled.lost.value, shuffled.lost.low, shuffled.lost.high) == (0, 0, 0)
+    assert (shuffled.index.value, shuffled.index.low) == (own.value, own.low)
+
+
+def test_only_a_method_that_was_asked_without_its_reconstruction_in_every_fold_is_compared(method: Method) -> None:
+    results = dict(method.results)
+    results[0, 1] = replace(results[0, 1], risk_without={"zeroed": results[0, 1].risk})
+    assert [a.reconstruction for a in ablate(replace(method, results=results), resamples=10)] == ["zeroed"]
+    assert ablate(replace(method, complete=())) == []
+
+
+def test_the_entropy_of_profiles_is_averaged_over_patients_of_complete_folds(method: Method) -> None:
+    assert judge(method, 3).entropy_share.value == pytest.approx(0.6)
+    assert judge(replace(method, complete=(0,)), 3).entropy_share.value == pytest.approx(0.5)
+    table = {name: values for name, values in method.results[0, 0].reconstruction.items() if name != "entropy_share"}
+    old = replace(method, results={key: replace(r, reconstruction=table) for key, r in method.results.items()})
+    assert str(judge(old, 3).entropy_share) == "—"

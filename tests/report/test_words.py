@@ -1,16 +1,12 @@
 """Sentences follow the numbers."""
 
 import math
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from slidesurv.report.estimate import Estimate
-from slidesurv.report.read import read_run
-from slidesurv.report.run import Run
 from slidesurv.report.table import Comparison
-from slidesurv.report.words import audit_verdict, headline, without_folders
+from slidesurv.report.words import headline, used, without_folders
 
 NONE = Estimate()
 
@@ -18,20 +14,6 @@ NONE = Estimate()
 def row(label: str, pooled: Estimate, difference: Estimate = NONE, stamp: str = "") -> Comparison:
     first, none = label == "A", NONE
     return Comparison(label, label, "never", (), none, math.nan, pooled, difference, "A", first, 60, 20, stamp)
-
-
-def with_audit(run: Run, events: tuple[int, ...], shared: tuple[str, ...]) -> Run:
-    rows = [
-        {"fold": str(fold), "part": part, "events": str(deaths), "shared_share": share if part == "test" else ""}
-        for fold, (deaths, share) in enumerate(zip(events, shared, strict=True))
-        for part in ("train", "test")
-    ]
-    return replace(run, audit=tuple(rows))
-
-
-@pytest.fixture(scope="module")
-def run(clean_run: Path) -> Run:
-    return read_run(clean_run)
 
 
 def test_an_interval_around_zero_is_called_noise_and_one_beside_it_is_not() -> None:
@@ -66,24 +48,15 @@ def test_a_missing_value_is_said_with_its_reason_and_the_stamp_ends_every_senten
 
 
 @pytest.mark.parametrize(
-    ("events", "shared", "deaths", "sites"),
+    ("lost", "verdict"),
     [
-        ((12, 30), ("0.88", "1.0"), "fewest deaths in a test fold are 12, in fold 0.", "88 to 100 % of a fold's"),
-        ((30, 4), ("0", "0.0"), "are 4, in fold 1: a C-index of so few", "the folds preserve sites"),
-        ((0, 9), ("", ""), "No test patient died in fold 0", "sites are not known"),
-        ((0, 0), ("1", "1"), "No test patient died in fold 0, 1", "100 % of a fold's test patients"),
+        (Estimate(0.1, 0.05, 0.2), "used: without it patients are ordered worse"),
+        (Estimate(0.1, 0.0, 0.2), "not shown to be used: the interval is not above 0"),
+        (Estimate(note="nobody died"), "not known: nobody died"),
     ],
 )
-def test_the_audit_warns_of_few_deaths_and_of_shared_sites(
-    run: Run, events: tuple[int, ...], shared: tuple[str, ...], deaths: str, sites: str
-) -> None:
-    told = audit_verdict(with_audit(run, events, shared))
-    assert deaths in told[0]
-    assert sites in told[1]
-
-
-def test_a_run_without_an_audit_says_so(run: Run) -> None:
-    assert audit_verdict(replace(run, audit=())) == ["The run holds no audit of its folds."]
+def test_a_reconstruction_is_used_when_something_is_lost_without_it(lost: Estimate, verdict: str) -> None:
+    assert used(lost) == verdict
 
 
 @pytest.mark.parametrize(

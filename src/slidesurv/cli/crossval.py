@@ -3,12 +3,17 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from slidesurv.cli.speech import epochs_bar, say
 from slidesurv.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from slidesurv.training.crossval import Job
 
 __all__ = ["crossval", "perform"]
 
@@ -17,11 +22,13 @@ def crossval(
     experiment: Annotated[Path, typer.Argument(help="TOML file; 'slidesurv init' writes one.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Run folder [runs/<name>].")] = None,
     workers: Annotated[int, typer.Option(help="Processes; 0 takes one a core.")] = 0,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be repeated.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key; may be repeated.")
+    ] = None,
 ) -> None:
     """Fit and judge every model, then write the report.
 
-    Every model is fitted on every fold, once a seed.
+    Every model is fitted on every fold, once a seed. Exit codes: 1 data or disk, 2 settings, 3 some folds failed.
 
     A run that was interrupted goes on where it stopped when the same command is given again.
 
@@ -44,6 +51,7 @@ def perform(path: Path, output: Path | None, *, workers: int, overrides: list[st
 
     folder = output or Path("runs") / experiment.name
     jobs = plan(experiment, folder)
+    _introduce(jobs)
     workers = workers or max(1, min((os.cpu_count() or 1) // experiment.training.threads, len(jobs)))
     with epochs_bar(folder, folds=len(jobs), epochs=experiment.training.epochs) as teller:
         outcomes = run_jobs(jobs, workers=workers, command=command, report=teller.ended)
@@ -58,6 +66,15 @@ def perform(path: Path, output: Path | None, *, workers: int, overrides: list[st
     if failed:
         sys.exit(3)
     return page
+
+
+def _introduce(jobs: "Sequence[Job]") -> None:
+    """Say who was found, so that a mistaken event or unit shows before anything is trained."""
+    facts = jobs[0].study.facts()
+    say(
+        f"{facts['name']}: {facts['patients']} patients, {facts['deaths']} deaths ({facts['event_share']:.0%}), "
+        f"{facts['slides']} slides, median follow-up {facts['median_follow_up_months']:.1f} months; {len(jobs)} folds"
+    )
 
 
 def _command() -> str:

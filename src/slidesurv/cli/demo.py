@@ -16,7 +16,7 @@ __all__ = ["demo"]
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write to.")] = Path("demo"),
     patients: Annotated[int, typer.Option(help="More of them narrow the intervals.", min=20)] = 80,
-    seed: Annotated[int, typer.Option(help="Of the made-up cohort.")] = 0,
+    seed: Annotated[int, typer.Option(help="Another one makes another cohort.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes; 0 takes one a core.")] = 0,
 ) -> None:
     """Run the main job on a made-up cohort.

@@ -11,6 +11,9 @@ __all__ = ["report"]
 def report(
     run: Annotated[Path, typer.Argument(help="Run folder of 'slidesurv crossval'.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="HTML file [<run>/report.html].")] = None,
+    reference: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Folder name of the model that the others are compared with.")
+    ] = None,
 ) -> None:
     """Write the report of a run again.
 
@@ -20,4 +23,4 @@ def report(
     """
     from slidesurv.report.page import write_report
 
-    print(f"Report: {write_report(run, output=output)}")
+    print(f"Report: {write_report(run, output=output, reference=reference)}")

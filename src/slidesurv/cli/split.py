@@ -16,7 +16,9 @@ def split(
     experiment: Annotated[Path, typer.Argument(help="TOML file; its [cohort] and [splits] are read.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write splits.json here.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Audit as JSON.")] = False,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be repeated.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key; may be repeated.")
+    ] = None,
 ) -> None:
     """Make or import folds, and audit them.
 

@@ -71,14 +71,15 @@ class Study:
 
     def facts(self) -> dict[str, Any]:
         """The cohort in numbers, of the patients that are used."""
-        facts = describe(self.dataset.cohort)
-        follow_up = facts.pop("median_follow_up")
-        return {**facts, "median_follow_up_months": follow_up}
+        return describe(self.dataset.cohort)
 
     def write(self, folder: Path) -> None:
         """Write ``splits.json``, ``audit.csv``, and ``dropped.csv`` if patients were left out."""
         write_splits(folder / "splits.json", self.splits, origin=self.experiment.splits.kind)
         write_csv(folder / "audit.csv", audit(self.dataset.cohort, self.splits), AUDIT_COLUMNS)
+        if dropped := self.dataset.cohort.dropped:
+            rows = [{"patient_id": patient, "reason": reason} for patient, reason in dropped]
+            write_csv(folder / "dropped.csv", rows, ["patient_id", "reason"])
 
 
 def open_study(experiment: Experiment) -> Study:
@@ -112,7 +113,7 @@ def read_cohort(section: CohortSection) -> Cohort:
         name=name,
         event=_event_rule(section),
         time_unit=section.time_unit,
-        columns=dict(section.columns),
+        columns={str(key): name for key, name in section.columns.items()},
         drop_invalid=section.drop_invalid,
     )
 

@@ -123,7 +123,9 @@ def calibrated(run: Run, method: Method, name: str) -> Picture:
         drawn = svg(figure, name=name, alt=f"{method.label}: predicted against observed survival at {month:.3g} months")
     unseen = int(np.isnan(groups.observed).sum())
     left_out = f"; {unseen} groups were not watched so long and are left out" if unseen else ""
-    caption = f"Alive at {month:.3g} months, patients grouped by predicted survival{left_out}. {run.stamp}"
+    ends = min(result.edges[-1] for (_, fold), result in method.results.items() if fold in method.complete)
+    held = f"; the last time bin ends at {ends:.3g} months, the prediction is held from there" if month > ends else ""
+    caption = f"Alive at {month:.3g} months, patients grouped by predicted survival{left_out}{held}. {run.stamp}"
     return Picture(drawn, caption.strip())
 
 

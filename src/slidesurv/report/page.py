@@ -13,10 +13,10 @@ from slidesurv.report.curves import calibrated, learning, overview, risk_groups
 from slidesurv.report.drawing import Picture
 from slidesurv.report.planted import find, picture
 from slidesurv.report.read import read_run
-from slidesurv.report.reconstruction import judge
+from slidesurv.report.reconstruction import ablate, judge
 from slidesurv.report.run import Method, Run
 from slidesurv.report.table import Comparison, compare, write_tables
-from slidesurv.report.words import MEANINGS, audit_verdict, found, headline, without_folders
+from slidesurv.report.words import MEANINGS, found, headline, used, without_folders
 
 __all__ = ["write_report"]
 
@@ -61,11 +61,15 @@ def _render(run: Run, comparison: list[Comparison]) -> str:
         comparison=comparison,
         protocol=PROTOCOLS[run.protocol],
         headline=headline(comparison),
-        audit_verdict=audit_verdict(run),
         overview=overview(comparison),
         facts=sorted(run.cohort.items(), key=lambda fact: FACTS.index(fact[0]) if fact[0] in FACTS else len(FACTS)),
         pictures=_pictures(run),
         reconstructions=[(method, judged) for method in run.methods if (judged := judge(method, run.folds))],
+        ablations=[
+            (row, ablation, used(ablation.lost))
+            for row, method in zip(comparison, run.methods, strict=True)
+            for ablation in ablate(method)
+        ],
         diagnostics=[row for method in run.methods for row in _diagnostics(method)],
         truths=[(method, truth := find(run, method), found(truth)) for method in run.methods],
         training=[_training(method) for method in run.methods],
@@ -90,12 +94,16 @@ def _pictures(run: Run) -> dict[str, list[Picture]]:
 
 
 def _diagnostics(method: Method) -> list[dict[str, Any]]:
-    """Mean, least and greatest of every diagnostic over the patients of all finished folds."""
-    tables = [result.diagnostics for result in method.results.values() if result.diagnostics]
-    names = [name for name in (tables[0] if tables else ()) if name != "patient_id"]
+    """Mean, least and greatest of every diagnostic over all finished folds."""
+    measured: dict[str, list[Any]] = {}
+    for result in method.results.values():
+        entropy = {name: result.reconstruction[name] for name in ("entropy",) if name in result.reconstruction}
+        for name, values in {**result.diagnostics, **entropy, "gradient_ratio": [result.gradient_ratio]}.items():
+            measured.setdefault(name, []).append(values)
+    measured.pop("patient_id", None)
     rows = []
-    for name in names:
-        values = np.concatenate([table[name] for table in tables if name in table])
+    for name, parts in measured.items():
+        values = np.concatenate(parts)
         values = values[np.isfinite(values)]
         if len(values):
             facts = {"mean": values.mean(), "least": values.min(), "greatest": values.max()}

@@ -31,9 +31,7 @@ def pooled_index(follow_up: FollowUp, risk: Numbers, *, resamples: int, seed: in
     return Estimate(value, *interval(samples), note=_left_out(samples))
 
 
-def pooled_difference(
-    follow_up: FollowUp, risk: Numbers, other: Numbers, *, resamples: int, seed: int
-) -> Estimate:
+def pooled_difference(follow_up: FollowUp, risk: Numbers, other: Numbers, *, resamples: int, seed: int) -> Estimate:
     """Estimate the C-index of one risk minus another's, on the same resamples of the same patients.
 
     Args:

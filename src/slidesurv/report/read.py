@@ -6,6 +6,8 @@
     <slug>/seed<s>/fold<k>/{predictions,history,reconstruction,diagnostics}.csv  timing.json  fold.json
 """
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from slidesurv.report.run import Failure, FoldResult, Method, Numbers, Run
 __all__ = ["read_run"]
 
 PROTOCOLS = ("leakfree", "paper")
+WITHOUT = ("zeroed", "shuffled")
 WORDS = {"True": "1", "False": "0", "": "nan"}
 
 
@@ -50,6 +53,9 @@ def read_run(folder: Path) -> Run:
         command=facts.get("command", ""),
         failures=_failures(facts.get("failures", []), methods, folds),
         audit=tuple(read_csv(folder / "audit.csv")) if (folder / "audit.csv").exists() else (),
+        audit_verdict=tuple(facts.get("audit_verdict") or ()),
+        dropped=Counter(left_out["reason"] for left_out in facts.get("dropped") or ()),
+        settings=_flat(facts.get("settings") or {}),
     )
 
 
@@ -69,6 +75,14 @@ def _read_facts(folder: Path) -> dict[str, Any]:
     if not facts["methods"] or not facts["seeds"]:
         raise DataError(f"'{path}' names no method or no seed: there is nothing to show. Run the experiment again.")
     return facts
+
+
+def _flat(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Name every value of nested settings by its dotted key."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
+    return flat
 
 
 def _read_method(folder: Path, words: Mapping[str, Any], seeds: tuple[int, ...], folds: int) -> Method:
@@ -101,7 +115,7 @@ def _read_fold(place: Path) -> FoldResult:
             f"'{path}' has {len(training)} training and {len(test)} test patients; the report needs both. "
             f"Delete the folder '{place}' and run the same command again."
         )
-    bins = range(len(facts["edges"]) - 1)
+    bins, ratio = range(len(facts["edges"]) - 1), facts.get("gradient_ratio")
     return FoldResult(
         patients=tuple(row["patient_id"] for row in test),
         time=_column(test, "time_months", path),
@@ -115,6 +129,8 @@ def _read_fold(place: Path) -> FoldResult:
         history=_read_numbers(place / "history.csv", gaps=True),
         reconstruction=_read_numbers(place / "reconstruction.csv"),
         diagnostics=_read_numbers(place / "diagnostics.csv", gaps=True),
+        risk_without={name: _column(test, f"risk_{name}", path) for name in WITHOUT if f"risk_{name}" in test[0]},
+        gradient_ratio=math.nan if ratio is None else float(ratio),
     )
 
 

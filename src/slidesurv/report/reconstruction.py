@@ -1,4 +1,4 @@
-"""Genomic reconstruction judged on its own: does the slide tell more of the profile than the average patient does?"""
+"""Genomic reconstruction: does the slide tell more of the profile than the average patient does, and is that used?"""
 
 import math
 from collections.abc import Sequence
@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from slidesurv.report.estimate import Estimate
+from slidesurv.report.pooled import pooled_difference, pooled_index
 from slidesurv.report.run import FoldResult, Method, Numbers
 from slidesurv.survival.resampling import interval
 
-__all__ = ["Reconstruction", "judge"]
+__all__ = ["Ablation", "Reconstruction", "ablate", "judge"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +23,32 @@ class Reconstruction:
             than the mean profile of the training patients, below 0 worse.
         rank: median over patients of the place of their own G among all test patients' by KL, as a share in (0, 1).
             A smaller value is better; 0.5 is chance.
+        entropy_share: mean entropy of G as a share of the most that its width allows. Near 1 the profile is flat, so
+            that any flat reconstruction is near to it.
         folds: the skill of each fold of the run.
         patients: test patients with a profile.
     """
 
     skill: Estimate
     rank: Estimate
+    entropy_share: Estimate
     folds: tuple[Estimate, ...]
     patients: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ablation:
+    """How well a method orders patients when its reconstruction is taken away.
+
+    Attributes:
+        reconstruction: what stands in its place: "zeroed", or "shuffled" between test patients.
+        index: the pooled C-index then.
+        lost: the method's own pooled C-index minus that. A larger value means that the reconstruction is used more.
+    """
+
+    reconstruction: str
+    index: Estimate
+    lost: Estimate
 
 
 def judge(method: Method, folds: int, *, resamples: int = 2000, seed: int = 0) -> Reconstruction | None:
@@ -46,9 +65,41 @@ def judge(method: Method, folds: int, *, resamples: int = 2000, seed: int = 0) -
     """
     if not any(result.reconstruction for result in method.results.values()):
         return None
-    values = _by_patient([result for (_, fold), result in method.results.items() if fold in method.complete])
+    complete = [result for (_, fold), result in method.results.items() if fold in method.complete]
+    values = _by_patient(complete)
     skill, rank = _estimate(values, resamples, seed)
-    return Reconstruction(skill, rank, tuple(_fold_skill(method, fold) for fold in range(folds)), len(values))
+    by_fold = tuple(_fold_skill(method, fold) for fold in range(folds))
+    return Reconstruction(skill, rank, _entropy_share(complete), by_fold, len(values))
+
+
+def _entropy_share(results: Sequence[FoldResult]) -> Estimate:
+    shares = [r.reconstruction["entropy_share"] for r in results if "entropy_share" in r.reconstruction]
+    return Estimate(float(np.concatenate(shares).mean())) if shares else Estimate(note="not measured")
+
+
+def ablate(method: Method, *, resamples: int = 2000, seed: int = 0) -> list[Ablation]:
+    """Compare a method with itself without its reconstruction, on the same resamples of the same patients.
+
+    Args:
+        method: of a run.
+        resamples: bootstrap resamples of patients, drawn inside each fold.
+        seed: of the resampling.
+
+    Returns:
+        Nothing when it was not asked without.
+    """
+    results = [method.results[own, fold] for own in method.seeds for fold in method.complete]
+    names = (
+        [name for name in results[0].risk_without if all(name in r.risk_without for r in results)] if results else []
+    )
+    return [_ablation(method, name, resamples, seed) for name in names]
+
+
+def _ablation(method: Method, name: str, resamples: int, seed: int) -> Ablation:
+    follow_up, own = method.follow_up(), method.pool(lambda result: result.risk)  # (S, B)
+    without = method.pool(lambda result: result.risk_without[name])  # (S, B)
+    index = pooled_index(follow_up, without, resamples=resamples, seed=seed)
+    return Ablation(name, index, pooled_difference(follow_up, own, without, resamples=resamples, seed=seed))
 
 
 def _by_patient(results: Sequence[FoldResult]) -> Numbers:

@@ -1,5 +1,6 @@
 """A run in memory: what was asked, what came back for every method, seed and fold, and what is missing."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -29,6 +30,9 @@ class FoldResult:
         history: (epochs,) each column of history.csv; a value that was not measured is NaN.
         reconstruction: (patients with genomics,) each column of reconstruction.csv, and their ids; {} without one.
         diagnostics: (patients,) each numeric column of diagnostics.csv; {} without one.
+        risk_without: (B,) risk with the reconstruction "zeroed", or "shuffled" between test patients; {} when the model
+            has none.
+        gradient_ratio: pull of the model's own losses as a share of the likelihood's; NaN when not measured.
     """
 
     patients: tuple[str, ...]
@@ -43,6 +47,8 @@ class FoldResult:
     history: Mapping[str, Numbers]
     reconstruction: Mapping[str, Any]
     diagnostics: Mapping[str, Numbers]
+    risk_without: Mapping[str, Numbers] = field(default_factory=dict)
+    gradient_ratio: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +115,9 @@ class Run:
         planted: for a synthetic cohort, what truth it carries; None for a real one.
         programme: the planted value of each patient.
         audit: one row a fold and part, as text.
+        audit_verdict: what the audit means, in sentences.
+        dropped: how many patients of the table were left out, by reason.
+        settings: the resolved experiment, by dotted key.
     """
 
     experiment: str
@@ -122,7 +131,10 @@ class Run:
     versions: Mapping[str, str]
     command: str
     failures: tuple[Failure, ...]
-    audit: tuple[Mapping[str, str], ...] = field(default=())
+    audit: tuple[Mapping[str, str], ...] = ()
+    audit_verdict: tuple[str, ...] = ()
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def stamp(self) -> str:

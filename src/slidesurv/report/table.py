@@ -164,7 +164,9 @@ def write_tables(comparison: Sequence[Comparison], folder: Path) -> None:
     rows = [_flat(row) for row in comparison]
     write_csv(folder / "comparison.csv", rows, list(rows[0]))
     write_text(folder / "comparison.md", markdown(comparison))
-    write_json(folder / "metrics.json", [{**row, "notes": each.notes} for row, each in zip(rows, comparison, strict=True)])
+    write_json(
+        folder / "metrics.json", [{**row, "notes": each.notes} for row, each in zip(rows, comparison, strict=True)]
+    )
 
 
 def _flat(row: Comparison) -> dict[str, Any]:

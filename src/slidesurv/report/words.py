@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from slidesurv.report.estimate import DASH, Estimate
 from slidesurv.report.table import Comparison
 
-__all__ = ["MEANINGS", "found", "headline", "without_folders"]
+__all__ = ["MEANINGS", "found", "headline", "used", "without_folders"]
 
 MEANINGS = {
     "prompts": "tiles chosen from a bag",
@@ -14,8 +14,8 @@ MEANINGS = {
     "share_filled": "share of the chosen tiles that no rule chose; near 1 = the choice is random",
     "share_tied": "share of tiles with exactly the score of another of their cluster; near 1 = the order means nothing",
     "entropy": "nats, of the genomic embedding as a density; near the log of its width = it is flat",
-    "gradient_ratio": "pull of the model's own losses on the weights, as a share of the likelihood's; far below 1 = they "
-    "teach next to nothing, far above 1 = survival does",
+    "gradient_ratio": "pull of the model's own losses on the weights, as a share of the likelihood's; far below 1 = "
+    "they teach next to nothing, far above 1 = survival does",
 }
 FOLDER = re.compile(
     r"""(?<=['"])(?:[A-Za-z]:)?[\\/][^'"]*[\\/](?=[^'"\\/]+['"])"""  # quoted: it may hold spaces
@@ -61,6 +61,15 @@ def found(truth: Estimate) -> str:
     if truth.note:
         return f"not known: {truth.note}"
     return "found" if truth.low > 0 else "not found: the interval is not above 0"
+
+
+def used(lost: Estimate) -> str:
+    """Say whether a method uses its reconstruction, from the C-index that is lost without it."""
+    if lost.note:
+        return f"not known: {lost.note}"
+    if lost.low > 0:
+        return "used: without it patients are ordered worse"
+    return "not shown to be used: the interval is not above 0"
 
 
 def without_folders(text: object) -> str:

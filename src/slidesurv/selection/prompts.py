@@ -81,7 +81,10 @@ class PromptSelector(nn.Module):
         self.register_buffer("variance", torch.ones(tile))  # (D,)
         self.register_buffer("seed", torch.tensor(0))
         self._kept: dict[tuple[str, int, float], Tensor] = {}
-        self.register_load_state_dict_post_hook(lambda *_: self._kept.clear())
+        self.register_load_state_dict_post_hook(self._forget)  # type: ignore[no-untyped-call] # torch has no annotation
+
+    def _forget(self, *_: object) -> None:
+        self._kept.clear()
 
     def fit(self, bags: Iterable[Bag], *, seed: int) -> None:
         """Fit the prototypes on training tiles.

@@ -65,12 +65,13 @@ class Dataset:
         kept = [patient for patient in self.cohort.ids if all(patient in table for table in tables)]
         if len(kept) < len(self.cohort):
             log.warning("%d patients without genomics were left out.", len(self.cohort) - len(kept))
-        self.cohort = self.cohort.subset(kept)
+        left_out = tuple((patient, "no genomics") for patient in self.cohort.ids if patient not in set(kept))
+        self.cohort = replace(self.cohort.subset(kept), dropped=(*self.cohort.dropped, *left_out))
 
     @property
     def tile(self) -> int:
         """D, width of a tile's features; 0 without slides."""
-        return self.store.width if self.store is not None else 0
+        return self.store.width_of(self.cohort.slides) if self.store is not None else 0
 
     @property
     def origin(self) -> str:
@@ -150,7 +151,7 @@ def _with_features(cohort: Cohort, store: FeatureStore, missing: str, allow_mixe
     """Keep the patients and slides that have tiles."""
     without = set(store.missing(cohort.slides)) if missing == "drop" else set()
     kept = [replace(patient, slides=tuple(s for s in patient.slides if s not in without)) for patient in cohort]
-    joined = Cohort(cohort.name, tuple(kept))
+    joined = replace(cohort, patients=tuple(kept))
     headers = store.check(joined.slides, cohort=cohort.name, allow_mixed=allow_mixed, values=False)
     bare = [patient.id for patient in joined if not any(headers[slide].tiles for slide in patient.slides)]
     found = f"{len(bare)} of {len(cohort)} patients of cohort '{cohort.name}' have no tiles: {listing(bare)}."
@@ -158,7 +159,8 @@ def _with_features(cohort: Cohort, store: FeatureStore, missing: str, allow_mixe
         raise DataError(f'{found} Make them with TRIDENT or CLAM, or set [cohort] missing = "drop".')
     if bare or without:
         log.warning("%d slides without features were left out. %s", len(without), found)
-    return joined.subset(set(cohort.ids) - set(bare))
+    left_out = tuple((patient, "no tiles") for patient in bare)
+    return replace(joined.subset(set(cohort.ids) - set(bare)), dropped=(*cohort.dropped, *left_out))
 
 
 def _require_overlap(cohort: Cohort, table: Expression, what: str) -> None:

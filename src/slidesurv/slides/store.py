@@ -54,11 +54,6 @@ class FeatureStore:
         """Every slide that has a file, whichever cohort it is of."""
         return tuple(self._files)
 
-    @property
-    def width(self) -> int:
-        """D of the folder's first file, whichever cohort it is of; `width_of` asks about slides."""
-        return self.width_of(self.slides)
-
     def width_of(self, slides: Iterable[str]) -> int:
         """D of slides that `check` found to agree, taken from the first; 0 for no slides."""
         return next((self.header(slide).width for slide in slides), 0)

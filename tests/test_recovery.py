@@ -41,13 +41,13 @@ def pooled(folder, text=GENES, **sets) -> list[dict]:
 
 
 def test_a_planted_programme_is_found_by_a_model_that_reads_genes(tmp_path):
-    write_synthetic(tmp_path / "data", Truth(patients=100, tiles=(3, 5), width=8, genes=60), seed=2)
+    write_synthetic(tmp_path / "data", Truth(patients=100, tiles=(3, 5), width=8, genes=60, follow_up=60.0), seed=2)
     (row,) = pooled(tmp_path)
     assert row["c_index_low"] > 0.6
 
 
 def test_permuted_outcomes_give_a_c_index_near_one_half(tmp_path):
-    write_synthetic(tmp_path / "data", Truth(patients=200, tiles=(3, 5), width=8, genes=60), seed=2)
+    write_synthetic(tmp_path / "data", Truth(patients=200, tiles=(3, 5), width=8, genes=60, follow_up=60.0), seed=2)
     rows = read_csv(tmp_path / "data" / "cohort.csv")
     order = np.random.default_rng(0).permutation(len(rows))
     outcomes = [(rows[k]["time_months"], rows[k]["event"]) for k in order]
@@ -68,8 +68,8 @@ def test_a_cohort_is_the_same_bytes_twice_and_another_with_another_seed(tmp_path
 
 @pytest.mark.slow
 def test_genomes_at_training_help_a_slide_only_model_find_the_planted_programme(tmp_path):
-    """The mechanism where it must work: ``slidesurv demo --patients 200``, with its intervals."""
-    write_synthetic(tmp_path / "data", Truth(patients=200), seed=0)
+    """The mechanism where it must work: ``slidesurv demo --patients 240``, with its intervals."""
+    write_synthetic(tmp_path / "data", Truth(patients=240), seed=0)
     text = files("slidesurv.cli").joinpath("demo.toml").read_text(encoding="utf-8")
     taught, untaught, *_ = pooled(tmp_path, text)
     assert untaught["difference_high"] < 0

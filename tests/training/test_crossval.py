@@ -2,23 +2,27 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
+import h5py
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
 from slidesurv.cohorts.splits import kfold, write_splits
-from slidesurv.cohorts.study import read_cohort
-from slidesurv.config import read_experiment
-from slidesurv.errors import ConfigError
+from slidesurv.cohorts.study import open_study, read_cohort
+from slidesurv.config import Experiment, read_experiment
+from slidesurv.errors import ConfigError, DataError
 from slidesurv.files import read_csv, write_csv
 from slidesurv.slides.store import write_features
 from slidesurv.training.crossval import plan, run_fold, run_jobs
 from training_runs import contents
+
+FILES = {"table": "cohort.csv", "features": "features", "expression": "expression.csv"}
 
 
 @pytest.fixture(scope="module")
@@ -100,13 +104,95 @@ def test_a_run_that_is_killed_and_started_again_writes_the_same_bytes(small, run
     assert healed == contents(run_folder)
 
 
-def test_a_fold_whose_data_are_bad_fails_alone_and_is_named(small, tmp_path):
-    experiment = read_experiment(small / "small.toml", ["training.learning_rate=1", "models.2.size=big"])
+def test_a_fold_that_cannot_be_fitted_fails_alone_and_is_named(small, tmp_path):
+    data = shutil.copytree(small / "data", tmp_path / "data")
+    settings = ["splits.tune=0", *(f"cohort.{k}='{data / v}'" for k, v in FILES.items())]
+    experiment = read_experiment(small / "small.toml", settings)
+    spoilt = open_study(experiment).splits[0].train[0]  # it teaches fold 0 and is judged in fold 1
+    with h5py.File(data / "features" / f"{spoilt}-01.h5", "a") as file:
+        file["features"][0, 0] = np.nan
     outcomes = run_jobs(plan(experiment, tmp_path / "run"))
-    run = json.loads((tmp_path / "run" / "run.json").read_text())
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
-    assert len(run["failures"]) == len(failed)
-    assert all("loss became" in outcome.reason for outcome in failed)
+    assert {outcome.name.split(",")[0] for outcome in failed} >= {"vgat", "attnmil"}
+    assert all(f"{spoilt}-01" in outcome.reason for outcome in failed)
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert [failure["name"] for failure in run["failures"]] == [outcome.name for outcome in failed]
+
+
+def test_data_that_changed_since_are_not_mistaken_for_the_same(small, tmp_path):
+    data = shutil.copytree(small / "data", tmp_path / "data")
+    experiment = read_experiment(small / "small.toml", [f"cohort.{k}='{data / v}'" for k, v in FILES.items()])
+    run_jobs(plan(experiment, tmp_path / "run")[:1])
+    rows = read_csv(data / "expression.csv")
+    rows[0]["GENE000"] = "1.25"
+    write_csv(data / "expression.csv", rows, list(rows[0]))
+    with pytest.raises(ConfigError, match="folds of another experiment"):
+        plan(experiment, tmp_path / "run")
+
+
+def test_the_same_data_in_another_place_are_the_same_experiment(small, run_folder, tmp_path):
+    shutil.copytree(small, tmp_path / "moved")
+    experiment = read_experiment(tmp_path / "moved" / "small.toml", ["training.checkpoint_seconds=9"])
+    assert all(job.finished.exists() for job in plan(experiment, run_folder))
+
+
+def test_a_checkpoint_of_other_settings_is_not_gone_on_from(small, run_folder, tmp_path):
+    text = read_experiment(small / "small.toml").model_dump_json()
+    place = tmp_path / "attnmil" / "seed1" / "fold0"
+    with pytest.raises(KeyboardInterrupt), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("slidesurv.training.crossval.write_json", interrupt_at_epoch_2)
+        run_fold(
+            read_experiment(small / "small.toml", ["training.learning_rate=0.1"]).model_dump_json(), 1, 1, 0, tmp_path
+        )
+    assert (place / "checkpoint.safetensors").exists()
+    run_fold(text, 1, 1, 0, tmp_path)
+    assert (place / "history.csv").read_bytes() == (run_folder / "attnmil/seed1/fold0/history.csv").read_bytes()
+
+
+def interrupt_at_epoch_2(path, value):
+    if value == {"epoch": 2}:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("sets", "words"),
+    [
+        (["cohort.features="], "reads slides: set"),
+        (["cohort.expression=", "genomics.embedding=none"], "is taught by genomics, and there are none"),
+        (["training.device=cuda:9"], "Device 'cuda:9'"),
+    ],
+)
+def test_what_a_model_needs_is_asked_for_before_any_training(small, tmp_path, sets, words):
+    experiment = read_experiment(small / "small.toml")
+    values = experiment.model_dump(mode="json")
+    for key, _, value in (item.partition("=") for item in sets):
+        section, name = key.split(".")
+        values[section][name] = value or None
+    with pytest.raises(ConfigError, match=words):
+        plan(Experiment.model_validate(values), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_patients_without_expression_are_named_or_left_out_for_every_model(small, tmp_path):
+    rows = read_csv(small / "data" / "expression.csv")[2:]
+    write_csv(tmp_path / "expression.csv", rows, list(rows[0]))
+    sets = [f"cohort.expression='{tmp_path / 'expression.csv'}'"]
+    with pytest.raises(DataError, match=r"2 of 40 patients have no expression.*SYN-0000.*missing"):
+        plan(read_experiment(small / "small.toml", sets), tmp_path / "run")
+    jobs = plan(read_experiment(small / "small.toml", [*sets, "genomics.missing=drop"]), tmp_path / "run")
+    assert len(jobs[0].study.dataset.cohort) == 38
+    assert dict(jobs[0].study.dataset.cohort.dropped) == {"SYN-0000": "no genomics", "SYN-0001": "no genomics"}
+
+
+def test_a_rebuilt_genome_is_tried_at_zero_and_swapped(run_folder):
+    rows = read_csv(run_folder / "vgat/seed1/fold0/predictions.csv")
+    for row in rows:
+        tried = [row["risk_zeroed"], row["risk_shuffled"]]
+        assert all(tried) == (row["split"] == "test")
+        if row["split"] == "test":
+            assert len({row["risk"], *tried}) == 3
+    assert json.loads((run_folder / "vgat/seed1/fold0/fold.json").read_text())["gradient_ratio"] > 0
+    assert json.loads((run_folder / "snn/seed1/fold0/fold.json").read_text())["gradient_ratio"] is None
 
 
 def poisoned(small, folder, split):
@@ -140,8 +226,8 @@ def test_poisoned_test_patients_change_nothing_that_was_fitted(small, tmp_path, 
     fitted = []
     for data in (small / "data", tmp_path / "poisoned"):
         settings = [
-            *(f"cohort.{key}='{data / name}'" for key, name in (("table", "cohort.csv"), ("features", "features"))),
-            *(f"cohort.expression='{data / 'expression.csv'}'", f"training.protocol='{protocol}'", "training.epochs=3"),
+            *(f"cohort.{key}='{data / name}'" for key, name in FILES.items()),
+            *(f"training.protocol='{protocol}'", "training.epochs=3"),
             *("splits.kind='file'", f"splits.path='{tmp_path / 'splits.json'}'"),
         ]
         experiment = read_experiment(small / "small.toml", settings)

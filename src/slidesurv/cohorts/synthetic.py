@@ -1,10 +1,11 @@
 """A made-up cohort whose truth is known: what the genes do, how much of it the tiles show, and who dies early.
 
 Each patient has a programme z ~ N(0, 1). Its genes rise and fall with z; the look of one tissue type changes with it;
-the hazard is exp(effect · z). Beside it stand weaker programmes that the genes show and survival ignores, other tissue
-types whose look varies as much from patient to patient, and a stain that shifts all tiles of a patient. So a method that
-reads genes finds the truth easily, a method that reads tiles must find one look among many, and a method that reads
-tiles but was taught by genes has been told where to look. Follow-up is short: few deaths teach survival, every genome teaches z.
+the hazard is exp(effect · z). Beside it stand weaker programmes that the genes show and survival ignores, other
+tissue types whose look varies as much from patient to patient, and a stain that shifts all tiles of a patient. So a
+method that reads genes finds the truth easily, a method that reads tiles must find one look among many, and a method
+that reads tiles but was taught by genes has been told where to look. Follow-up is short: few deaths teach survival,
+every genome teaches z.
 """
 
 from dataclasses import dataclass

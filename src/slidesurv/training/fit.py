@@ -191,16 +191,16 @@ def _save(
         tensors |= {f"optimizer.{place}.{name}": tensor for name, tensor in state.items()}
     tensors["random.state"] = torch.get_rng_state()
     about = {name: getattr(progress, name) for name in ("epoch", "history", "best_epoch", "best_value")}
-    words = {"progress": json.dumps(about), "fingerprint": fingerprint}
+    words = json.dumps({"progress": about, "fingerprint": fingerprint})
     with replacing(checkpoint) as temporary:
-        save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, temporary, words)
+        save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, temporary, {"words": words})
 
 
 def _resume(checkpoint: Path, fingerprint: str, model: SurvivalModel, optimizer: torch.optim.Optimizer) -> Progress:
     """Go on from a checkpoint of the same fit; a file that is none, or is another fit's, is left behind."""
     try:
         with safe_open(checkpoint, framework="pt") as file:
-            words = file.metadata()
+            words = json.loads((file.metadata() or {}).get("words", "{}"))
             groups: dict[str, dict[str, Tensor]] = defaultdict(dict)
             for key in file.keys():  # noqa: SIM118 - a safetensors file is no dictionary
                 group, _, name = key.partition(".")
@@ -216,4 +216,4 @@ def _resume(checkpoint: Path, fingerprint: str, model: SurvivalModel, optimizer:
         state[int(place)][name] = tensor
     optimizer.load_state_dict({**optimizer.state_dict(), "state": dict(state)})
     torch.set_rng_state(groups["random"]["state"])
-    return Progress(**json.loads(words["progress"]), best_weights=groups["best"])
+    return Progress(**words["progress"], best_weights=groups["best"])

@@ -14,7 +14,7 @@ import sys
 
 import torch
 import torch.nn.functional as F
-from race import peak_megabytes, race
+from race import extra_megabytes, race
 from torch import Tensor, nn
 
 from slidesurv.models.attnmil import AttnMIL
@@ -118,9 +118,8 @@ def attnmil_steps(n: int) -> dict:
 def memory(which: str, n: int) -> None:
     """Print the memory that one step takes beyond what stood before it."""
     step = transmil_steps(n)[which]
-    before = peak_megabytes()
-    step(), step()
-    print(f"  {which:<44} {peak_megabytes() - before:9.0f} MB extra")
+    step()  # Adam's moments and the libraries' buffers are not counted
+    print(f"  {which:<44} {extra_megabytes(step):9.0f} MB extra")
 
 
 def main() -> None:

@@ -4,11 +4,13 @@ Runs are interleaved (ours, peer, ours, peer …) so that a machine that slows d
 """
 
 import resource
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 
-__all__ = ["peak_megabytes", "race"]
+__all__ = ["extra_megabytes", "peak_megabytes", "race"]
 
 
 def race(title: str, ours: Callable[[], object], peers: dict[str, Callable[[], object]], *, repeats: int = 5) -> None:
@@ -25,6 +27,21 @@ def race(title: str, ours: Callable[[], object], peers: dict[str, Callable[[], o
     for name, taken in seconds.items():
         ratio = median(peer / own for peer, own in zip(taken, seconds["ours"], strict=True))
         print(f"  {name:<44} min {min(taken):9.4f} s   median {median(taken):9.4f} s   {ratio:8.2f} x ours")
+
+
+def extra_megabytes(call: Callable[[], object]) -> float:
+    """Peak resident memory of a call beyond what stood before it, in MB; Linux only, NaN elsewhere."""
+    if sys.platform != "linux":
+        return float("nan")
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    before = _high_water()
+    call()
+    return _high_water() - before
+
+
+def _high_water() -> float:
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def peak_megabytes() -> float:

@@ -68,10 +68,10 @@ def test_a_cohort_is_the_same_bytes_twice_and_another_with_another_seed(tmp_path
 
 @pytest.mark.slow
 def test_genomes_at_training_help_a_slide_only_model_find_the_planted_programme(tmp_path):
-    """The mechanism where it must work: ``slidesurv demo --patients 240``, with its intervals."""
+    """The mechanism where it must work: ``slidesurv demo --patients 240 --set training.epochs=4``."""
     write_synthetic(tmp_path / "data", Truth(patients=240), seed=0)
     text = files("slidesurv.cli").joinpath("demo.toml").read_text(encoding="utf-8")
-    taught, untaught, *_ = pooled(tmp_path, text)
+    taught, untaught, *_ = pooled(tmp_path, text, **{"training.epochs": 4})
     assert untaught["difference_high"] < 0
     assert judge(read_run(tmp_path / "run").methods[0], 5).skill.low > 0
     assert taught["c_index_low"] > 0.6

@@ -18,6 +18,9 @@ def demo(
     patients: Annotated[int, typer.Option(help="More of them narrow the intervals.", min=20)] = 80,
     seed: Annotated[int, typer.Option(help="Another one makes another cohort.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes; 0 takes one a core.")] = 0,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key; may be repeated.")
+    ] = None,
 ) -> None:
     """Run the main job on a made-up cohort.
 
@@ -31,5 +34,6 @@ def demo(
     write_synthetic(output / "data", Truth(patients=patients), seed=seed)
     experiment = output / "experiment.toml"
     write_text(experiment, files("slidesurv.cli").joinpath("demo.toml").read_text(encoding="utf-8"))
-    command = f"slidesurv demo --patients {patients} --seed {seed}"
-    perform(experiment, output / "run", workers=workers, overrides=[], command=command)
+    overrides = set_ or []
+    command = " ".join(["slidesurv demo", f"--patients {patients} --seed {seed}", *(f"--set {o}" for o in overrides)])
+    perform(experiment, output / "run", workers=workers, overrides=overrides, command=command)

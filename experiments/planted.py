@@ -2,9 +2,9 @@
 
     python experiments/planted.py
 
-Runs ``slidesurv demo --patients 240 --seed K --set training.epochs=4 -o runs/planted-K`` for K = 0, 1, 2, or what is left
-of it, and prints, a cohort a line, the gain of the taught network over the untaught one, the skill of the rebuilt genome,
-and how each network's risk follows the planted programme; then the mean gain with its interval.
+Runs ``slidesurv demo --patients 240 --seed K --set training.epochs=4 -o runs/planted-K`` for K = 0, 1, 2, or what is
+left of it, and prints, a cohort a line, the gain of the taught network over the untaught one, the skill of the rebuilt
+genome, and how each network's risk follows the planted programme; then the mean gain with its interval.
 """
 
 import subprocess

@@ -41,7 +41,9 @@ def pooled(folder, text=GENES, **sets) -> list[dict]:
 
 
 def test_a_planted_programme_is_found_by_a_model_that_reads_genes(tmp_path):
-    write_synthetic(tmp_path / "data", Truth(patients=100, tiles=(3, 5), width=8, genes=60, follow_up=60.0), seed=2)
+    write_synthetic(
+        tmp_path / "data", Truth(patients=100, tiles=(3, 5), width=8, genes=60, effect=2.0, follow_up=60.0), seed=2
+    )
     (row,) = pooled(tmp_path)
     assert row["c_index_low"] > 0.6
 

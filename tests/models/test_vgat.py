@@ -1,5 +1,6 @@
 """VGAT: its numbers, its sizes, its ablations, and what genomics may and may not do."""
 
+import hashlib
 import re
 
 import pytest
@@ -103,20 +104,33 @@ def test_golden_tensor_order():
         assert model.get_parameter(name).sum().item() == pytest.approx(entry["sum"], abs=1e-6)
 
 
+FREE_OF_SELECTION = {"path_cls_first4", "cls_attention_row_entries0to3", "cls_attention_row_sum"}
+
+
+def chosen_as_printed(model: VGAT, config: str, n: int) -> bool:
+    """Whether the prompts are those of the row; where float32 ties decide, another processor may choose others."""
+    tiles = sorted(model.prompts.tiles(as_bag(bag(n))).tolist())
+    digest = hashlib.sha256(",".join(map(str, tiles)).encode()).hexdigest()
+    rows = [r for r in records("VGAT", "selected_with_ascending_fill_sha256") if (r["config"], r["N"]) == (config, n)]
+    return all(r["values"] == digest for r in rows)
+
+
 @pytest.mark.parametrize(("config", "n"), configs())
 def test_golden_vectors(config, n):
-    if "posterior_f32" in config:
-        pytest.skip("float32 ties are broken by rounding: compared as an overlap in tests/selection")
-    found = measured(as_configured(config), n)
+    model = as_configured(config)
+    found = measured(model, n)
+    if "posterior_f32" in config and not chosen_as_printed(model, config, n):
+        found = {field: value for field, value in found.items() if field in FREE_OF_SELECTION}
     for record in [r for r in records("VGAT") if (r["config"], r["N"]) == (config, n) and r["field"] in found]:
         wanted = torch.tensor(record["values"], dtype=torch.float64)
         torch.testing.assert_close(found[record["field"]].double(), wanted, atol=1e-6, rtol=0, msg=record["field"])
 
 
-@pytest.mark.parametrize("record", golden()["wrong_on_purpose"], ids=lambda record: record["config"][:40])
+MISTAKES = [r for r in golden()["wrong_on_purpose"] if r["model"] == "VGAT" and r["field"] == "logits"]
+
+
+@pytest.mark.parametrize("record", MISTAKES, ids=lambda record: record["config"][:40])
 def test_golden_mistakes_are_not_made(record):
-    if record["model"] != "VGAT" or record["field"] != "logits":
-        pytest.skip("another model's mistake")
     found = measured(as_configured("N_S=1024"), record["N"])["logits"]
     assert (found - torch.tensor(record["values"], dtype=torch.float64)).abs().max() > 1e-5
 

@@ -4,7 +4,8 @@
 
 Runs ``slidesurv demo --patients 240 --seed K --set training.epochs=4 -o runs/planted-K`` for K = 0, 1, 2, or what is
 left of it, and prints, a cohort a line, the gain of the taught network over the untaught one, the skill of the rebuilt
-genome, and how each network's risk follows the planted programme; then the mean gain with its interval.
+genome, and how each network's risk follows the planted programme; then the mean gain of the cohorts that nothing was
+chosen on, with its interval. The recipe and the kind of cohort were chosen on cohort 0, so its own gain proves nothing.
 """
 
 import subprocess
@@ -19,6 +20,7 @@ from slidesurv.report.reconstruction import judge
 from slidesurv.survival.resampling import bootstrap_concordance, interval, pooled_concordance
 
 COHORTS = (0, 1, 2)
+CHOSEN_ON = 1  # the first of them
 
 
 def run(seed: int) -> Path:
@@ -48,8 +50,8 @@ def compare(folder: Path, *, seed: int) -> tuple[float, np.ndarray]:
 def main() -> None:
     """Run the cohorts and sum them up."""
     gains, samples = zip(*(compare(run(seed), seed=seed) for seed in COHORTS), strict=True)
-    low, high = interval(np.mean(samples, axis=0))
-    print(f"mean gain {np.mean(gains):+.3f} ({low:+.3f} to {high:+.3f})")
+    low, high = interval(np.mean(samples[CHOSEN_ON:], axis=0))
+    print(f"mean gain of the unseen cohorts {np.mean(gains[CHOSEN_ON:]):+.3f} ({low:+.3f} to {high:+.3f})")
 
 
 if __name__ == "__main__":

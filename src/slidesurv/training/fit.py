@@ -93,7 +93,7 @@ def fit(
         The history and the epoch that was kept.
 
     Raises:
-        DataError: the loss is not finite; names the epoch and the patient.
+        DataError: the loss is not finite; names the patient.
     """
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(weights, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)

@@ -1,11 +1,14 @@
-"""Does genomics at training help where it must? Three made-up cohorts with the same kind of planted truth.
+"""Does genomics at training help where it must? Fifteen made-up cohorts with the same kind of planted truth.
 
     python experiments/planted.py
 
-Runs ``slidesurv demo --patients 240 --seed K --set training.epochs=4 -o runs/planted-K`` for K = 0, 1, 2, or what is
+Runs ``slidesurv demo --patients 240 --seed K --set training.epochs=4 -o runs/planted-K`` for K = 0 … 14, or what is
 left of it, and prints, a cohort a line, the gain of the taught network over the untaught one, the skill of the rebuilt
-genome, and how each network's risk follows the planted programme; then the mean gain of the cohorts that nothing was
-chosen on, with its interval. The recipe and the kind of cohort were chosen on cohort 0, so its own gain proves nothing.
+genome, and how each network's risk follows the planted programme; then the mean gain with its interval.
+
+The recipe and the kind of cohort were chosen on cohort 0, so its gain proves nothing. Cohorts 1 and 2 were run next and
+their mean gain was seen (+0.006). Cohorts 3 to 14 were named here, with the recipe untouched, before any of them was
+run; the answer is their mean alone.
 """
 
 import subprocess
@@ -19,8 +22,8 @@ from slidesurv.report.read import read_run
 from slidesurv.report.reconstruction import judge
 from slidesurv.survival.resampling import bootstrap_concordance, interval, pooled_concordance
 
-COHORTS = (0, 1, 2)
-CHOSEN_ON = 1  # the first of them
+COHORTS = range(15)
+ANSWERING = slice(3, None)  # named before they were run
 
 
 def run(seed: int) -> Path:
@@ -50,8 +53,8 @@ def compare(folder: Path, *, seed: int) -> tuple[float, np.ndarray]:
 def main() -> None:
     """Run the cohorts and sum them up."""
     gains, samples = zip(*(compare(run(seed), seed=seed) for seed in COHORTS), strict=True)
-    low, high = interval(np.mean(samples[CHOSEN_ON:], axis=0))
-    print(f"mean gain of the unseen cohorts {np.mean(gains[CHOSEN_ON:]):+.3f} ({low:+.3f} to {high:+.3f})")
+    low, high = interval(np.mean(samples[ANSWERING], axis=0))
+    print(f"mean gain of cohorts 3 to 14: {np.mean(gains[ANSWERING]):+.4f} ({low:+.4f} to {high:+.4f})")
 
 
 if __name__ == "__main__":

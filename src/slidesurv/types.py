@@ -268,6 +268,8 @@ class ModelOutput:
         branches: (K, T) logits of extra streams taught by the same follow-up.
         reconstruction: (D_g,) the genomic embedding as the model rebuilds it from the slide.
         losses: the model's own training losses by name, each ().
+        bin_losses: (T,) own losses that depend on when the patient died, one value for each bin; only the bin of a
+            death is taught, so that a model never sees a label.
     """
 
     logits: Tensor
@@ -275,6 +277,7 @@ class ModelOutput:
     branches: Tensor | None = None
     reconstruction: Tensor | None = None
     losses: Mapping[str, Tensor] = field(default_factory=dict)
+    bin_losses: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def hazards(self) -> Tensor:

@@ -56,6 +56,7 @@ class SurvivalModel(nn.Module, ABC):
         loss_weights: weight of each entry of `ModelOutput.losses`; one that is not named counts once.
         paper: for the tables and ``slidesurv cite``.
         presets: named sets of the constructor's keywords.
+        native: the recipe of its authors, as keys of ``[training]``; the unified recipe is the paper's.
         explains: set it to have the attention of models that must compute it for that alone.
     """
 
@@ -64,6 +65,7 @@ class SurvivalModel(nn.Module, ABC):
     paper: ClassVar[Paper]
     loss_weights: Mapping[str, float] = MappingProxyType({})
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
+    native: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     explains: bool = False
 
     @abstractmethod

@@ -38,6 +38,7 @@ def _widen(output: ModelOutput) -> ModelOutput:
         branches=None if branches is None else branches.float(),
         reconstruction=None if reconstruction is None else reconstruction.float(),
         losses={name: loss.float() for name, loss in output.losses.items()},
+        bin_losses={name: loss.float() for name, loss in output.bin_losses.items()},
     )
 
 
@@ -65,5 +66,7 @@ def losses(
         repeated = SurvivalTarget(target.time.expand(count), target.event.expand(count), target.bin.expand(count))
         parts["branches"] = nll(output.branches, repeated, event_weight=event_weight).mean()
     parts |= output.losses
+    if target.event.item():
+        parts |= {name: values[target.bin[0]] for name, values in output.bin_losses.items()}
     weighted = [model.loss_weights.get(name, 1.0) * value for name, value in parts.items()]
     return {"loss": sum(weighted[1:], weighted[0]), **parts}

@@ -8,7 +8,7 @@ from slidesurv.registry import models
 from slidesurv.training.step import losses, show
 from slidesurv.types import Genomics, PatientData, Sizes, SurvivalTarget, Use
 
-SIZES = Sizes(tile=16, bins=4, embedding=12, expression=20)
+SIZES = Sizes(tile=16, bins=4, embedding=12, expression=20, groups=(5, 7, 4, 6, 3, 8))
 NAMES = models.names()
 ORDER_SENSITIVE = {"transmil", "vgat"}  # the square of tiles follows the order of the bag, as published
 
@@ -20,7 +20,8 @@ def bags(count: int = 4) -> list:
 
 def genome(seed: int = 0) -> Genomics:
     generator = torch.Generator().manual_seed(seed)
-    return Genomics(embedding=torch.randn(12, generator=generator), expression=torch.randn(20, generator=generator))
+    groups = tuple(torch.randn(size, generator=generator) for size in SIZES.groups)
+    return Genomics(groups, torch.randn(12, generator=generator), torch.randn(20, generator=generator))
 
 
 def made(name: str):

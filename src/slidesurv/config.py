@@ -159,8 +159,17 @@ class TrainingSection(Section):
         epochs: passes over the training patients; the protocol "paper" makes 100 unless told otherwise.
         choose: leak-free only: keep the epoch with the lowest NLL on the tuning part, or the last.
         patience: stop after so many epochs without a better one; none goes on to the end.
-        learning_rate, weight_decay: of Adam.
-        schedule: of the learning rate, stepped once an epoch.
+        recipe: "unified" teaches every model as this section says; "native" lets the recipe of each method's authors
+            override it (``slidesurv models --json`` prints them).
+        loss: "nll" of discrete hazards, or "cox": the partial likelihood among the patients of a step; models then give
+            one logit, a log hazard ratio, and no survival curve.
+        optimizer: "adamw" decays no bias and no gain; "lookahead" goes around RAdam (Zhang et al., NeurIPS 2019).
+        learning_rate, weight_decay: of the optimizer.
+        l1: weight of the sum of all absolute weights, once a step.
+        schedule: of the learning rate, stepped once an epoch: "cosine" to 0, "warmup" a first epoch at a tenth before
+            it, "step" a tenth after every 30 epochs.
+        sampler: "uniform" takes every training patient once an epoch; "weighted" draws as many with replacement, so
+            that every time bin counts alike, deaths and censored apart.
         accumulate: patients a step; the last, shorter window counts too.
         event_weight: share of the loss kept for deaths alone.
         device: "auto" takes the first GPU there is.
@@ -176,9 +185,14 @@ class TrainingSection(Section):
     epochs: int = Field(20, ge=1)
     choose: Literal["tune", "last"] = "tune"
     patience: int | None = Field(None, ge=1)
+    recipe: Literal["unified", "native"] = "unified"
+    loss: Literal["nll", "cox"] = "nll"
+    optimizer: Literal["adam", "adamw", "radam", "sgd", "lookahead"] = "adam"
     learning_rate: float = Field(2e-4, gt=0, le=1)
     weight_decay: float = Field(1e-5, ge=0)
-    schedule: Literal["cosine", "constant"] = "cosine"
+    l1: float = Field(0.0, ge=0)
+    schedule: Literal["cosine", "constant", "step", "warmup"] = "cosine"
+    sampler: Literal["uniform", "weighted"] = "uniform"
     accumulate: int = Field(1, ge=1)
     event_weight: float = Field(0.0, ge=0, le=1)
     device: str = "auto"
@@ -186,6 +200,11 @@ class TrainingSection(Section):
     threads: int = Field(1, ge=1)
     checkpoint_seconds: float = Field(60.0, ge=0)
     fast_matmul: bool = True
+
+    @property
+    def bins(self) -> int:
+        """T, the number of logits: a proportional hazard needs one."""
+        return 1 if self.loss == "cox" else self.n_bins
 
     @model_validator(mode="before")
     @classmethod
@@ -282,6 +301,12 @@ class Experiment(Section):
             raise ConfigError(f"Several [[models]] are called {listing(twice)}: give each its own label.")
         for row in self.models:
             row.choices()
+
+    def recipe(self, row: ModelSection) -> TrainingSection:
+        """How one row is taught: ``[training]``, under ``recipe = "native"`` overridden by the method's authors."""
+        if self.training.recipe == "unified":
+            return self.training
+        return TrainingSection.model_validate(self.training.model_dump() | dict(models[row.name].native))
 
 
 def read_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:

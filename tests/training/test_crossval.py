@@ -15,9 +15,10 @@ from safetensors.numpy import load_file
 
 from slidesurv.cohorts.splits import kfold, write_splits
 from slidesurv.cohorts.study import open_study, read_cohort
-from slidesurv.config import Experiment, read_experiment
+from slidesurv.config import Experiment, TrainingSection, read_experiment
 from slidesurv.errors import ConfigError, DataError
 from slidesurv.files import read_csv, write_csv
+from slidesurv.models.attnmil import AttnMIL
 from slidesurv.slides.store import write_features
 from slidesurv.training.crossval import plan, run_fold, run_jobs
 from training_runs import contents
@@ -263,3 +264,20 @@ def test_the_paper_protocol_keeps_the_epoch_that_is_best_on_the_test_fold(small,
 def test_no_path_of_this_machine_is_written_into_a_run(run_folder):
     home = os.fsencode(str(run_folder.parent.parent))
     assert [name for name, data in contents(run_folder).items() if home in data] == []
+
+
+def test_the_native_recipe_is_that_of_each_methods_authors(experiment, monkeypatch):
+    monkeypatch.setattr(AttnMIL, "native", {"optimizer": "sgd", "epochs": 3, "sampler": "weighted"})
+    native = experiment.model_copy(update={"training": TrainingSection(recipe="native", epochs=9, seeds=(4, 5))})
+    recipes = {row.name: native.recipe(row) for row in native.models}
+    assert (recipes["attnmil"].optimizer, recipes["attnmil"].epochs, recipes["attnmil"].seeds) == ("sgd", 3, (4, 5))
+    assert (recipes["snn"].optimizer, recipes["snn"].epochs) == ("adam", 9)
+
+
+def test_a_proportional_hazard_is_cross_validated_with_one_logit(small, tmp_path):
+    sets = ["training.loss=cox", "training.accumulate=8", "training.epochs=2", "training.sampler=weighted"]
+    jobs = plan(read_experiment(small / "small.toml", sets), tmp_path)
+    assert {outcome.status for outcome in run_jobs(jobs)} == {"done"}
+    rows = read_csv(tmp_path / "snn/seed1/fold0/predictions.csv")
+    assert "S_0" in rows[0] and "S_1" not in rows[0]
+    assert len({row["risk"] for row in rows}) == len(rows)

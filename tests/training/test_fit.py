@@ -20,9 +20,9 @@ def patients(count: int = 9) -> dict[str, PatientData]:
     return made
 
 
-def fitted(tmp_path, known=None, *, watch=("P7", "P8"), choose="nll", **settings):
+def fitted(tmp_path, known=None, *, watch=("P7", "P8"), choose="nll", bins=3, chances=None, **settings):
     torch.manual_seed(0)
-    model = AttnMIL(Sizes(tile=6, bins=3), dim=8)
+    model = AttnMIL(Sizes(tile=6, bins=bins), dim=8)
     progress = fit(
         model,
         (known or patients()).__getitem__,
@@ -33,6 +33,7 @@ def fitted(tmp_path, known=None, *, watch=("P7", "P8"), choose="nll", **settings
         recipe=TrainingSection(**{"epochs": 5, **settings}),
         seed=1,
         checkpoint=tmp_path / "checkpoint.safetensors",
+        chances=chances,
     )
     return model, progress
 
@@ -106,3 +107,76 @@ def test_a_resumed_fit_ends_where_an_undisturbed_one_does(tmp_path):
     for one, other in zip(straight.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(one, other)
     assert checkpoint.read_bytes() == early.read_bytes()
+
+
+def test_a_patient_with_no_chance_never_teaches(tmp_path):
+    known, spoilt = patients(), patients()
+    spoilt["P3"].bag.features.fill_(torch.nan)
+    chances = [1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0]
+    one, _ = fitted(tmp_path / "a", known, chances=chances)
+    other, _ = fitted(tmp_path / "b", spoilt, chances=chances)
+    for a, b in zip(one.parameters(), other.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_cox_learns_who_dies_first(tmp_path):
+    known = patients()
+    for k, patient in enumerate(known.values()):
+        patient.bag.features[:] = torch.rand(6) * 0.1
+        patient.bag.features[:, 0] = (9 - k) / 9  # dies earlier where it is larger
+    settings = {"loss": "cox", "accumulate": 7, "learning_rate": 0.02, "epochs": 40, "watch": (), "choose": "last"}
+    model, progress = fitted(tmp_path, known, bins=1, **settings)
+    risks = [model.eval()(patient.bag, None).risk.item() for patient in known.values()]
+    assert risks == sorted(risks, reverse=True)
+    assert progress.history[-1]["train_cox"] < progress.history[0]["train_cox"]
+
+
+def test_cox_watches_the_partial_likelihood(tmp_path):
+    _, progress = fitted(tmp_path, bins=1, loss="cox", accumulate=4, watch=("P6", "P7", "P8"))
+    assert 0 < progress.history[-1]["tune_nll"] < 5
+
+
+def test_a_step_without_a_death_teaches_nothing_under_cox(tmp_path):
+    known = patients()
+    for patient in known.values():
+        patient.target.event[:] = False
+    model, progress = fitted(tmp_path, known, bins=1, loss="cox", accumulate=7, weight_decay=0, watch=(), choose="last")
+    torch.manual_seed(0)
+    for one, other in zip(model.parameters(), AttnMIL(Sizes(tile=6, bins=1), dim=8).parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert set(progress.history[0]) == {"epoch", "learning_rate"}
+
+
+def test_l1_makes_weights_smaller(tmp_path):
+    plain, _ = fitted(tmp_path / "a", learning_rate=0.01)
+    sparse, _ = fitted(tmp_path / "b", learning_rate=0.01, l1=1.0)
+    size = [sum(p.abs().sum().item() for p in model.parameters()) for model in (plain, sparse)]
+    assert size[1] < 0.9 * size[0]
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "radam", "sgd", "lookahead"])
+def test_every_optimizer_resumes_where_it_stopped(tmp_path, optimizer):
+    settings = {"optimizer": optimizer, "checkpoint_seconds": 0, "epochs": 8, "accumulate": 2}
+    straight, _ = fitted(tmp_path / "a", **settings)
+
+    def stop(epoch):
+        if epoch == 3:
+            raise KeyboardInterrupt
+
+    torch.manual_seed(0)
+    model = AttnMIL(Sizes(tile=6, bins=3), dim=8)
+    arguments = {"train": [f"P{k}" for k in range(7)], "watch": ("P7", "P8"), "watched": "tune", "choose": "nll"}
+    early = tmp_path / "b" / "checkpoint.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        fit(
+            *(model, patients().__getitem__),
+            **arguments,
+            recipe=TrainingSection(**settings),
+            seed=1,
+            checkpoint=early,
+            tick=stop,
+        )
+    resumed, progress = fitted(tmp_path / "b", **settings)
+    assert progress.epoch == 8
+    for one, other in zip(straight.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(one, other)

@@ -53,7 +53,7 @@ def perform(path: Path, output: Path | None, *, workers: int, overrides: list[st
     jobs = plan(experiment, folder)
     _introduce(jobs)
     workers = workers or max(1, min((os.cpu_count() or 1) // experiment.training.threads, len(jobs)))
-    with epochs_bar(folder, folds=len(jobs), epochs=experiment.training.epochs) as teller:
+    with epochs_bar(folder, folds=len(jobs), epochs=max(job.recipe.epochs for job in jobs)) as teller:
         outcomes = run_jobs(jobs, workers=workers, command=command, report=teller.ended)
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     counts = {status: sum(o.status == status for o in outcomes) for status in ("done", "skipped", "failed")}

@@ -53,6 +53,7 @@ def describe() -> list[dict[str, Any]]:
                 "paper": f"{paper.authors.split(',')[0]} et al., {paper.venue} {paper.year}",
                 "url": paper.url,
                 "presets": sorted(part.presets),
+                "native": dict(part.native),
                 "licence": paper.licence,
             }
         )

@@ -34,13 +34,18 @@ class Study:
     dataset: Dataset
     splits: tuple[Split, ...]
 
-    def fit_fold(self, split: Split) -> Fold:
-        """Fit bins, scales and components on a fold's training patients, as the experiment asks."""
+    def fit_fold(self, split: Split, *, n_bins: int | None = None) -> Fold:
+        """Fit bins, scales and components on a fold's training patients, as the experiment asks.
+
+        Args:
+            split: the fold.
+            n_bins: T, where a model's recipe needs another number than the experiment's.
+        """
         genomics, training = self.experiment.genomics, self.experiment.training
         return fit_fold(
             self.dataset,
             split,
-            n_bins=training.n_bins,
+            n_bins=n_bins or training.n_bins,
             bins_from="cohort" if training.protocol == "paper" else "train",
             standardise_features=self.experiment.features.standardise,
             embedding=self.embedding,

@@ -109,6 +109,8 @@ def calibrated(run: Run, method: Method, name: str) -> Picture:
     """Draw the survival that was promised against the survival that came, at the cohort's median follow-up."""
     if not method.complete:
         return Picture("", UNFINISHED)
+    if all(result.survival.shape[1] == 1 for result in method.results.values()):
+        return Picture("", "This method gives a hazard ratio, not a survival curve: there is nothing to calibrate.")
     time, event, _ = method.follow_up()
     month = _horizon(run, time)
     alive = method.pool(lambda result: survival_at(result.edges, result.survival, month)).mean(0)  # (B,)

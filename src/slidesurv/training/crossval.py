@@ -27,6 +27,7 @@ from slidesurv.errors import ConfigError, listing
 from slidesurv.files import read_json, sha256, write_csv, write_json
 from slidesurv.registry import models
 from slidesurv.seeds import seed_for
+from slidesurv.survival.bins import assign
 from slidesurv.training.bundle import write_bundle
 from slidesurv.training.device import fast_matmul, pick_device
 from slidesurv.training.fit import Progress, fit
@@ -127,6 +128,11 @@ class Job:
         return self.experiment.models[self.place]
 
     @property
+    def recipe(self) -> TrainingSection:
+        """How the model is taught."""
+        return self.experiment.recipe(self.row)
+
+    @property
     def name(self) -> str:
         """What progress and failures call it."""
         return f"{self.row.title}, seed {self.seed}, fold {self.fold}"
@@ -146,6 +152,7 @@ class Job:
         """Hash of what can change the fold's numbers: settings, data and our version; no path, no device."""
         kept = self.experiment.model_dump_json(exclude=NOT_NUMBERS)
         words = [__version__, self.study.fingerprint, kept, self.row.name, str(self.row.plain_choices())]
+        words += [self.recipe.model_dump_json(exclude=NOT_NUMBERS["training"])]
         return sha256("\n".join(words).encode())
 
 
@@ -163,10 +170,10 @@ def run_fold(text: str, place: int, seed: int, fold: int, run_folder: Path) -> N
     job = Job(_study(text), place, seed, fold, run_folder)
     for stray in job.folder.rglob(".*.part"):  # of a writer that was killed
         stray.unlink()
-    recipe = job.experiment.training
+    recipe = job.recipe
     torch.set_num_threads(recipe.threads)
     with fast_matmul(recipe.fast_matmul):
-        data = job.study.fit_fold(job.split)
+        data = job.study.fit_fold(job.split, n_bins=recipe.bins)
         read = _reader(data, job)
         model, progress = _fit(job, data, read)
         weights = _write_bundle(job, data, model)
@@ -212,7 +219,7 @@ def _reader(data: Fold, job: Job) -> Callable[[str], PatientData]:
 
 
 def _fit(job: Job, data: Fold, read: Callable[[str], PatientData]) -> tuple[SurvivalModel, Progress]:
-    recipe, split = job.experiment.training, job.split
+    recipe, split = job.recipe, job.split
     device = pick_device(recipe.device)
     torch.manual_seed(seed_for("weights", job.seed, job.fold))
     model: SurvivalModel = models.build(job.row.name, data.sizes, **job.row.choices()).to(device)
@@ -229,9 +236,18 @@ def _fit(job: Job, data: Fold, read: Callable[[str], PatientData]) -> tuple[Surv
         seed=seed_for("fit", job.seed, job.fold),
         checkpoint=job.folder / "checkpoint.safetensors",
         fingerprint=job.fingerprint,
+        chances=_chances(job, data) if recipe.sampler == "weighted" else None,
         tick=lambda epoch: write_json(job.folder / "progress.json", {"epoch": epoch}),
     )
     return model, progress
+
+
+def _chances(job: Job, data: Fold) -> list[float]:
+    """One over the number of training patients with the same time bin and the same ending."""
+    known = [job.study.dataset.cohort[patient] for patient in data.split.train]
+    bins = assign(data.bins, [patient.time for patient in known]).tolist()
+    strata = [(k, patient.event) for k, patient in zip(bins, known, strict=True)]
+    return [1 / strata.count(stratum) for stratum in strata]
 
 
 def _choice(recipe: TrainingSection, split: Split) -> tuple[str, str]:
@@ -264,7 +280,7 @@ def _write_tables(
     _write_rows(job.folder / "history.csv", progress.history)
     parts = {patient: part for part in ("train", "tune", "test") for patient in getattr(job.split, part)}
     rows, rebuilt, truth = [], {}, {}
-    for patient, output in answers(model, map(read, parts), precision=job.experiment.training.precision):
+    for patient, output in answers(model, map(read, parts), precision=job.recipe.precision):
         known = job.study.dataset.cohort[patient.id]
         said = {"fold": job.fold, "split": parts[patient.id], "model_hash": weights}
         seen = {"time_months": known.time, "event": int(known.event), "site": known.site}

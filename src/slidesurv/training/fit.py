@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,20 +20,21 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from slidesurv.errors import DataError
+from slidesurv.errors import DataError, listing
 from slidesurv.files import replacing
 from slidesurv.seeds import seed_for
 from slidesurv.survival.concordance import concordance
-from slidesurv.survival.losses import nll
+from slidesurv.survival.losses import cox, nll
 from slidesurv.training.device import autocast
-from slidesurv.training.step import losses, show
+from slidesurv.training.optimizers import make_optimizer, rate
+from slidesurv.training.step import cox_losses, join, losses, show
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from slidesurv.config import TrainingSection
     from slidesurv.models.base import SurvivalModel
-    from slidesurv.types import PatientData
+    from slidesurv.types import ModelOutput, PatientData, SurvivalTarget
 
 __all__ = ["Progress", "fit"]
 
@@ -71,6 +72,7 @@ def fit(
     seed: int,
     checkpoint: Path,
     fingerprint: str = "",
+    chances: Sequence[float] | None = None,
     tick: Callable[[int], None] = lambda epoch: None,
 ) -> Progress:
     """Fit a model and leave it with the weights of the epoch that is kept.
@@ -87,6 +89,7 @@ def fit(
         seed: of the order of patients and of dropout.
         checkpoint: file to resume from and to write to; removed by the caller when the fold is done.
         fingerprint: of everything that shapes the fit; a checkpoint of another one is not resumed from.
+        chances: of each training patient, to be drawn with replacement; by default each is taken once an epoch.
         tick: called with the number of epochs finished.
 
     Returns:
@@ -95,19 +98,19 @@ def fit(
     Raises:
         DataError: the loss is not finite; names the patient.
     """
-    weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.Adam(weights, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
+    optimizer = make_optimizer((weights for weights in model.parameters() if weights.requires_grad), recipe)
     progress = _resume(checkpoint, fingerprint, model, optimizer)
     saved = time.monotonic()
     for epoch in range(progress.epoch, recipe.epochs):
         if recipe.patience and choose != "last" and epoch - progress.best_epoch >= recipe.patience:
             break
         torch.manual_seed(seed_for("epoch", seed, epoch))
-        optimizer.param_groups[0]["lr"] = rate = _rate(recipe, epoch)
-        taught = _teach(model, optimizer, read, train, recipe)
+        for group in optimizer.param_groups:
+            group["lr"] = rate(recipe, epoch)
+        taught = _teach(model, optimizer, read, _draw(train, chances), recipe)
         judged = _judge(model, read, watch, recipe) if watch else {}
         named = {f"{watched}_{name}": value for name, value in judged.items()}
-        progress.history.append({"epoch": epoch + 1, "learning_rate": rate, **taught, **named})
+        progress.history.append({"epoch": epoch + 1, "learning_rate": rate(recipe, epoch), **taught, **named})
         progress.epoch = epoch + 1
         _keep_best(progress, model, _value(choose, judged, epoch))
         if time.monotonic() - saved >= recipe.checkpoint_seconds:
@@ -118,55 +121,91 @@ def fit(
     return progress
 
 
-def _rate(recipe: TrainingSection, epoch: int) -> float:
-    """Cosine from the full rate to 0 after the last epoch."""
-    if recipe.schedule == "constant":
-        return recipe.learning_rate
-    return recipe.learning_rate * (1 + math.cos(math.pi * epoch / recipe.epochs)) / 2
+def _draw(train: Sequence[str], chances: Sequence[float] | None) -> list[str]:
+    """The patients of one epoch, in the order in which they teach."""
+    if chances is None:
+        return [train[place] for place in torch.randperm(len(train))]
+    drawn = torch.multinomial(torch.tensor(chances, dtype=torch.float64), len(train), replacement=True)
+    return [train[place] for place in drawn]
 
 
 def _teach(
-    model: SurvivalModel, optimizer: torch.optim.Optimizer, read: Read, train: Sequence[str], recipe: TrainingSection
+    model: SurvivalModel, optimizer: torch.optim.Optimizer, read: Read, order: Sequence[str], recipe: TrainingSection
 ) -> dict[str, float]:
-    """Go once through the training patients in a new order; the mean of every loss by name."""
+    """Go once through the patients of an epoch; the mean of every loss by name."""
     model.train()
-    totals: dict[str, float] = defaultdict(float)
-    taught: Counter[str] = Counter()
-    order = [train[place] for place in torch.randperm(len(train))]
+    descend = _descend_together if recipe.loss == "cox" else _descend_one_by_one
+    told: dict[str, list[float]] = defaultdict(list)
     for start in range(0, len(order), recipe.accumulate):
         window = order[start : start + recipe.accumulate]  # the last one may be shorter, and is not lost
         optimizer.zero_grad(set_to_none=True)
-        for patient in map(read, window):
-            with autocast(patient.bag.features.device, recipe.precision):
-                output = show(model, patient)
-            parts = losses(model, output, patient.target, event_weight=recipe.event_weight)
-            (parts["loss"] / len(window)).backward()
+        for parts in descend(model, map(read, window), recipe, share=1 / len(window)):
             for name, value in parts.items():
-                totals[name] += value.item()
-                taught[name] += 1
-            if not math.isfinite(totals["loss"]):
-                raise DataError(
-                    f"The training loss became {parts['loss'].item()} at patient '{patient.id}'. Look at the patient's "
-                    "features and expression, lower the learning rate, or set features.standardise = true."
-                )
+                told[name].append(value.item())
+        if recipe.l1:
+            (recipe.l1 * torch.stack([w.abs().sum() for w in model.parameters() if w.requires_grad]).sum()).backward()
         optimizer.step()
-    return {f"train_{name}": totals[name] / taught[name] for name in totals}
+    return {f"train_{name}": sum(values) / len(values) for name, values in told.items()}
+
+
+def _descend_one_by_one(
+    model: SurvivalModel, patients: Iterable[PatientData], recipe: TrainingSection, *, share: float
+) -> Iterator[dict[str, Tensor]]:
+    """Add up the gradients of a step, one patient in memory at a time."""
+    for patient in patients:
+        parts = losses(model, _answer(model, patient, recipe), patient.target, event_weight=recipe.event_weight)
+        _require_finite(parts["loss"], [patient.id])
+        (parts["loss"] * share).backward()
+        yield parts
+
+
+def _descend_together(
+    model: SurvivalModel, patients: Iterable[PatientData], recipe: TrainingSection, *, share: float
+) -> Iterator[dict[str, Tensor]]:
+    """The gradient of a step whose patients are each other's risk set; nothing where that teaches nothing."""
+    window = list(patients)
+    outputs = [_answer(model, patient, recipe) for patient in window]
+    parts = cox_losses(model, outputs, [patient.target for patient in window])
+    _require_finite(parts["loss"], [patient.id for patient in window])
+    if parts["loss"].requires_grad:
+        parts["loss"].backward()
+        yield parts
+
+
+def _answer(model: SurvivalModel, patient: PatientData, recipe: TrainingSection) -> ModelOutput:
+    with autocast(patient.bag.features.device, recipe.precision):
+        return show(model, patient)
+
+
+def _require_finite(loss: Tensor, patients: Sequence[str]) -> None:
+    if not math.isfinite(loss.item()):
+        raise DataError(
+            f"The training loss became {loss.item()} at {'patient' if len(patients) == 1 else 'one of the patients'} "
+            f"{listing(patients)}. Look at their features and expression, lower the learning rate, or set "
+            "features.standardise = true."
+        )
 
 
 def _judge(model: SurvivalModel, read: Read, watch: Sequence[str], recipe: TrainingSection) -> dict[str, float]:
-    """NLL per patient and C-index of patients that do not teach."""
+    """NLL per patient, or per death under Cox, and C-index of patients that do not teach."""
     model.eval()
-    cost, times, events, risks = 0.0, [], [], []
+    outputs, targets = [], []
     with torch.inference_mode():
         for patient in map(read, watch):
-            with autocast(patient.bag.features.device, recipe.precision):
-                output = show(model, patient)
-            cost += nll(output.logits[None], patient.target).item()
-            times.append(patient.target.time.item())
-            events.append(bool(patient.target.event.item()))
-            risks.append(output.risk.item())
-    index = concordance(np.array(events), np.array(times), np.array(risks)).index
-    return {"nll": cost / len(watch), "c_index": index}
+            outputs.append(_answer(model, patient, recipe))
+            targets.append(patient.target)
+        target = join(targets)
+        logits = torch.stack([output.logits for output in outputs])  # (B, T)
+        cost = _cost(logits, target, recipe).item()
+    risks = np.array([output.risk.item() for output in outputs])
+    index = concordance(target.event.numpy(force=True), target.time.numpy(force=True), risks).index
+    return {"nll": cost, "c_index": index}
+
+
+def _cost(logits: Tensor, target: SurvivalTarget, recipe: TrainingSection) -> Tensor:
+    if recipe.loss == "nll":
+        return nll(logits, target).mean()
+    return cox(logits[:, 0], target) if target.event.any() else logits.new_tensor(math.nan)
 
 
 def _value(choose: str, judged: dict[str, float], epoch: int) -> float:

@@ -1,18 +1,20 @@
 """One patient: what a model may see, and what it is told about its answer."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from slidesurv.survival.losses import nll
+from slidesurv.errors import ConfigError
+from slidesurv.survival.losses import cox, nll
 from slidesurv.types import Bag, ModelOutput, PatientData, SurvivalTarget, Use
 
 if TYPE_CHECKING:
     from slidesurv.models.base import SurvivalModel
 
-__all__ = ["losses", "show"]
+__all__ = ["cox_losses", "join", "losses", "show"]
 
 
 def show(model: "SurvivalModel", patient: PatientData) -> ModelOutput:
@@ -65,8 +67,46 @@ def losses(
         count = len(output.branches)
         repeated = SurvivalTarget(target.time.expand(count), target.event.expand(count), target.bin.expand(count))
         parts["branches"] = nll(output.branches, repeated, event_weight=event_weight).mean()
-    parts |= output.losses
-    if target.event.item():
-        parts |= {name: values[target.bin[0]] for name, values in output.bin_losses.items()}
+    return _weigh(model, parts | _own(output, target))
+
+
+def cox_losses(
+    model: "SurvivalModel", outputs: Sequence[ModelOutput], targets: Sequence[SurvivalTarget]
+) -> dict[str, Tensor]:
+    """What the answers for the patients of one step cost: their partial likelihood, and the mean of their own losses.
+
+    Args:
+        model: gives the weights of its own losses.
+        outputs: its answers; one logit each, the log hazard ratio.
+        targets: of the same patients, B = 1 each.
+
+    Returns:
+        As `losses`; without "cox" when none of them died, for then their order says nothing.
+
+    Raises:
+        ConfigError: the model teaches extra branches, which only the discrete likelihood reaches.
+    """
+    if any(output.branches is not None for output in outputs):
+        raise ConfigError(f"{type(model).__name__} teaches several streams by likelihood: set [training] loss = 'nll'.")
+    joined = join(targets)
+    own = [_own(output, target) for output, target in zip(outputs, targets, strict=True)]
+    parts = {name: torch.stack([each[name] for each in own if name in each]).mean() for name in own[0]}
+    if joined.event.any():
+        parts["cox"] = cox(torch.cat([output.logits for output in outputs]), joined)
+    return _weigh(model, parts)
+
+
+def join(targets: Sequence[SurvivalTarget]) -> SurvivalTarget:
+    """The follow-up of several patients in one."""
+    return SurvivalTarget(*(torch.cat([getattr(t, name) for t in targets]) for name in ("time", "event", "bin")))
+
+
+def _own(output: ModelOutput, target: SurvivalTarget) -> dict[str, Tensor]:
+    """The model's own losses, those of the bin of death included where death was seen."""
+    died = {name: values[target.bin[0]] for name, values in output.bin_losses.items()} if target.event.item() else {}
+    return {**output.losses, **died}
+
+
+def _weigh(model: "SurvivalModel", parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
     weighted = [model.loss_weights.get(name, 1.0) * value for name, value in parts.items()]
-    return {"loss": sum(weighted[1:], weighted[0]), **parts}
+    return {"loss": torch.stack(weighted).sum() if weighted else torch.zeros(()), **parts}

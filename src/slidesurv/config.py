@@ -134,18 +134,40 @@ class GenomicSection(Section):
 
     Attributes:
         embedding: "table" takes the embeddings as they are, "pca" makes principal components of the training
-            expression, "none" makes none; "auto" takes the first of these for which there is data.
+            expression, "none" makes none; "auto" takes the first of these for which there is data. "expression" is the
+            scaled expression itself, "differential" that of the genes which the screening finds.
         components: most principal components; no more than the training patients allow are made.
         whiten: scale every component to standard deviation 1, instead of the first alone and the others with it.
         shuffle: give each training patient another's genome; a control that must find nothing.
         missing: what to do about patients without genomics when a model cannot do without them.
+        signatures: gene groups: a GMT file, or a table with a column a group; none by default.
+        empty_groups: what to do about groups without a gene in the table, or left by the screening.
+        screening: how differential genes are found on the training patients: "welch" in the expression, "deseq2" in
+            counts.
+        p_value: genes below it are differential.
+        screen_groups: keep only differential genes in the groups.
+        counts: patients × genes, counts of reads for "deseq2"; genes named as in the expression.
     """
 
-    embedding: Literal["auto", "none", "table", "pca"] = "auto"
+    embedding: Literal["auto", "none", "table", "pca", "expression", "differential"] = "auto"
     components: int = Field(64, ge=1)
     whiten: bool = False
     shuffle: bool = False
     missing: Literal["error", "drop"] = "error"
+    signatures: Location | None = None
+    empty_groups: Literal["error", "drop"] = "error"
+    screening: Literal["welch", "deseq2"] = "welch"
+    p_value: float = Field(0.05, gt=0, le=1)
+    screen_groups: bool = False
+    counts: Location | None = None
+
+    @model_validator(mode="after")
+    def _has_what_it_screens(self) -> Self:
+        if self.screen_groups and self.signatures is None:
+            raise ValueError("[genomics] screen_groups = true needs signatures")
+        if self.screening == "deseq2" and self.counts is None:
+            raise ValueError("[genomics] screening = 'deseq2' needs counts")
+        return self
 
 
 class TrainingSection(Section):
@@ -301,6 +323,21 @@ class Experiment(Section):
             raise ConfigError(f"Several [[models]] are called {listing(twice)}: give each its own label.")
         for row in self.models:
             row.choices()
+
+    def select(self, methods: Sequence[str]) -> Self:
+        """The same experiment with other rows: of each method those that it has, or one with the method's defaults.
+
+        Args:
+            methods: names, in the order of the rows.
+
+        Raises:
+            ConfigError: a method is not known.
+        """
+        own = {name: [row for row in self.models if row.name == name] for name in methods}
+        rows = tuple(row for name in methods for row in own[name] or [ModelSection(name=name)])
+        selected = self.model_copy(update={"models": rows})
+        selected.check()
+        return selected
 
     def recipe(self, row: ModelSection) -> TrainingSection:
         """How one row is taught: ``[training]``, under ``recipe = "native"`` overridden by the method's authors."""

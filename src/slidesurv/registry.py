@@ -13,6 +13,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from importlib.metadata import entry_points
 from pkgutil import iter_modules
 from typing import Any, Generic, TypeVar
 
@@ -30,7 +31,8 @@ class Registry(Generic[Part]):
 
     Args:
         kind: the word for one part in messages, such as "model".
-        package: where the parts live; its modules are imported when a name is first asked for.
+        package: where the parts live; its modules are imported when a name is first asked for, and with them what
+            installed packages give in the entry points of that name.
     """
 
     def __init__(self, kind: str, package: str) -> None:
@@ -54,6 +56,8 @@ class Registry(Generic[Part]):
         package = import_module(self._package)
         for module in iter_modules(package.__path__):
             import_module(f"{self._package}.{module.name}")
+        for entry in entry_points(group=self._package):
+            entry.load()
         return sorted(self._parts)
 
     def __getitem__(self, name: str) -> type[Part]:

@@ -1,4 +1,10 @@
-"""The questions that every registered model answers. A new file in models/ is asked without being named here."""
+"""The questions that every registered model answers. A new file in models/ is asked without being named here.
+
+A file outside the package that is named by SLIDESURV_PROTOCOL is asked in their stead.
+"""
+
+import os
+import runpy
 
 import pytest
 import torch
@@ -10,6 +16,9 @@ from slidesurv.types import Genomics, PatientData, Sizes, SurvivalTarget, Use
 
 SIZES = Sizes(tile=16, bins=4, embedding=12, expression=20, groups=(5, 7, 4, 6, 3, 8))
 NAMES = models.names()
+if outside := os.environ.get("SLIDESURV_PROTOCOL"):
+    runpy.run_path(outside, run_name=outside.removesuffix(".py"))
+    NAMES = sorted(set(models.names()) - set(NAMES))
 ORDER_SENSITIVE = {"transmil", "vgat"}  # the square of tiles follows the order of the bag, as published
 
 
@@ -49,6 +58,11 @@ def test_it_says_what_it_may_see_and_where_it_comes_from(name):
     assert isinstance(part.genomics, Use)
     assert part.paper.bibtex().startswith("@")
     assert part.__module__.endswith(name)
+
+
+def test_it_says_which_view_of_the_genome_it_reads(name):
+    part = models[name]
+    assert (part.view is None) == (part.genomics is Use.NEVER)
 
 
 def test_logits_have_a_number_a_bin_and_survival_falls(name):

@@ -13,9 +13,11 @@ from slidesurv.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from slidesurv.config import Experiment
+    from slidesurv.engine import Outcome
     from slidesurv.training.crossval import Job
 
-__all__ = ["crossval", "perform"]
+__all__ = ["conclude", "crossval", "perform", "typed"]
 
 
 def crossval(
@@ -34,38 +36,40 @@ def crossval(
 
     Example: slidesurv crossval luad.toml --workers 2 --set training.epochs=10
     """
-    perform(experiment, output, workers=workers, overrides=set_ or [], command=_command())
-
-
-def perform(path: Path, output: Path | None, *, workers: int, overrides: list[str], command: str) -> Path:
-    """Cross-validate and report; exit code 3 when folds failed.
-
-    Returns:
-        The report page.
-    """
     from slidesurv.config import read_experiment
 
-    experiment = read_experiment(path, overrides)
+    asked = read_experiment(experiment, set_ or [])
+    conclude(perform(asked, output or Path("runs") / asked.name, workers=workers, command=typed()))
+
+
+def perform(experiment: "Experiment", folder: Path, *, workers: int, command: str) -> "list[Outcome]":
+    """Cross-validate, or go on with it, and write the report.
+
+    Raises:
+        DataError: every fold failed.
+    """
     from slidesurv.report.page import write_report
     from slidesurv.training.crossval import plan, run_jobs
 
-    folder = output or Path("runs") / experiment.name
     jobs = plan(experiment, folder)
     _introduce(jobs)
     workers = workers or max(1, min((os.cpu_count() or 1) // experiment.training.threads, len(jobs)))
     with epochs_bar(folder, folds=len(jobs), epochs=max(job.recipe.epochs for job in jobs)) as teller:
         outcomes = run_jobs(jobs, workers=workers, command=command, report=teller.ended)
-    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     counts = {status: sum(o.status == status for o in outcomes) for status in ("done", "skipped", "failed")}
     say(f"{len(outcomes)} folds: " + ", ".join(f"{count} {status}" for status, count in counts.items()))
-    if len(failed) == len(outcomes):
-        raise DataError(f"Every fold failed. The first: {failed[0].reason}")
+    if counts["failed"] == len(outcomes):
+        raise DataError(f"Every fold failed. The first: {outcomes[0].reason}")
     page = write_report(folder)
-    print((page.parent / "comparison.md").read_text(encoding="utf-8"))
+    print((folder / "comparison.md").read_text(encoding="utf-8"))
     print(f"Report: {page}")
-    if failed:
+    return outcomes
+
+
+def conclude(outcomes: "Sequence[Outcome]") -> None:
+    """End with exit code 3 when folds failed."""
+    if any(outcome.status == "failed" for outcome in outcomes):
         sys.exit(3)
-    return page
 
 
 def _introduce(jobs: "Sequence[Job]") -> None:
@@ -77,6 +81,6 @@ def _introduce(jobs: "Sequence[Job]") -> None:
     )
 
 
-def _command() -> str:
+def typed() -> str:
     """The command as typed, without the folders of this machine."""
     return " ".join(["slidesurv", *(Path(word).name if word.startswith("/") else word for word in sys.argv[1:])])

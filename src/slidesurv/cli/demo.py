@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from slidesurv.cli.crossval import perform
+from slidesurv.cli.crossval import conclude, perform
 from slidesurv.cli.speech import say
 from slidesurv.files import write_text
 
@@ -29,6 +29,7 @@ def demo(
     Example: slidesurv demo -o demo
     """
     from slidesurv.cohorts.synthetic import Truth, write_synthetic
+    from slidesurv.config import read_experiment
 
     say(f"Making {patients} patients: slides' features, gene expression, follow-up …")
     write_synthetic(output / "data", Truth(patients=patients), seed=seed)
@@ -36,4 +37,4 @@ def demo(
     write_text(experiment, files("slidesurv.cli").joinpath("demo.toml").read_text(encoding="utf-8"))
     overrides = set_ or []
     command = " ".join(["slidesurv demo", f"--patients {patients} --seed {seed}", *(f"--set {o}" for o in overrides)])
-    perform(experiment, output / "run", workers=workers, overrides=overrides, command=command)
+    conclude(perform(read_experiment(experiment, overrides), output / "run", workers=workers, command=command))

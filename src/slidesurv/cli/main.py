@@ -7,6 +7,7 @@ import typer
 
 from slidesurv import __version__
 from slidesurv.cli.cite import cite
+from slidesurv.cli.compare import compare
 from slidesurv.cli.crossval import crossval
 from slidesurv.cli.demo import demo
 from slidesurv.cli.init import init
@@ -27,7 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for verb in (init, split, crossval, report, predict, models, cite, demo):
+for verb in (init, split, crossval, compare, report, predict, models, cite, demo):
     app.command()(verb)
 
 

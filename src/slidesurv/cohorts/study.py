@@ -3,18 +3,21 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from slidesurv.cohorts.audit import AUDIT_COLUMNS, audit
 from slidesurv.cohorts.clinical import describe, read_manifest
 from slidesurv.cohorts.columns import EventRule
 from slidesurv.cohorts.dataset import Dataset
-from slidesurv.cohorts.fold import Fold, fit_fold
+from slidesurv.cohorts.fold import Embedding, Fold, fit_fold
 from slidesurv.cohorts.imports import read_mcat, read_mcat_genomics
 from slidesurv.cohorts.splits import kfold, read_mcat_splits, read_splits, write_splits
-from slidesurv.config import CohortSection, Experiment, SplitSection
+from slidesurv.config import CohortSection, Experiment, GenomicSection, SplitSection
+from slidesurv.errors import ConfigError
 from slidesurv.files import sha256, write_csv
 from slidesurv.genomics.expression import Expression, read_embeddings, read_expression
+from slidesurv.genomics.groups import GeneGroups, read_signatures
+from slidesurv.genomics.screening import Screening
 from slidesurv.slides.store import FeatureStore
 from slidesurv.types import Cohort, Split
 
@@ -28,50 +31,82 @@ class Study:
     Attributes:
         dataset: the patients that can be used, with slides and genomics.
         splits: one a fold.
+        groups: gene groups of the expression; None when the experiment names none.
     """
 
     experiment: Experiment
     dataset: Dataset
     splits: tuple[Split, ...]
+    groups: GeneGroups | None = None
 
     def fit_fold(self, split: Split, *, n_bins: int | None = None) -> Fold:
-        """Fit bins, scales and components on a fold's training patients, as the experiment asks.
+        """Fit bins, scales, genes and components on a fold's training patients, as the experiment asks; once a process.
 
         Args:
             split: the fold.
             n_bins: T, where a model's recipe needs another number than the experiment's.
         """
+        wanted = split, n_bins or self.experiment.training.n_bins
+        if wanted not in self._fitted:
+            self._fitted[wanted] = self._fit_fold(*wanted)
+        return self._fitted[wanted]
+
+    @cached_property
+    def _fitted(self) -> dict[tuple[Split, int], Fold]:
+        return {}
+
+    def _fit_fold(self, split: Split, n_bins: int) -> Fold:
         genomics, training = self.experiment.genomics, self.experiment.training
         return fit_fold(
             self.dataset,
             split,
-            n_bins=n_bins or training.n_bins,
+            n_bins=n_bins,
             bins_from="cohort" if training.protocol == "paper" else "train",
             standardise_features=self.experiment.features.standardise,
             embedding=self.embedding,
             components=genomics.components,
             whiten=genomics.whiten,
+            groups=self.groups,
+            screening=Screening(genomics.screening, genomics.p_value),
+            screen_groups=genomics.screen_groups,
+            empty_groups=genomics.empty_groups,
             max_tiles=self.experiment.features.max_tiles,
             seed=self.experiment.splits.seed,
         )
 
     @property
-    def embedding(self) -> Literal["none", "table", "pca"]:
+    def embedding(self) -> Embedding:
         """Where the genomic embedding comes from, once "auto" has looked at the data."""
         wanted = self.experiment.genomics.embedding
         if wanted != "auto":
             return wanted
         return "table" if self.dataset.embeddings else "pca" if self.dataset.expression else "none"
 
+    @property
+    def views(self) -> set[str]:
+        """The views of the genome that can be made: fields of `Genomics`."""
+        made = {
+            "expression": self.dataset.expression is not None,
+            "embedding": self.embedding != "none",
+            "groups": self.groups is not None,
+        }
+        return {view for view, there in made.items() if there}
+
+    def lacking(self, view: str) -> list[str]:
+        """Patients for whom a view cannot be made: they have no row in its table."""
+        ready_made = view == "embedding" and self.embedding == "table"
+        table = self.dataset.embeddings if ready_made else self.dataset.expression
+        return [patient for patient in self.dataset.cohort.ids if table is None or patient not in table]
+
     @cached_property
     def fingerprint(self) -> str:
         """Hash of the patients, their features and genomics, and the folds: of everything that was read."""
-        tables = [table for table in (self.dataset.expression, self.dataset.embeddings) if table is not None]
-        store, cohort = self.dataset.store, self.dataset.cohort
+        data, cohort = self.dataset, self.dataset.cohort
+        tables = [table for table in (data.expression, data.embeddings, data.counts) if table is not None]
         return sha256(
-            repr((cohort, self.splits, [(table.ids, table.genes) for table in tables])).encode(),
+            repr((cohort, self.splits, [(table.ids, table.genes) for table in tables], self.groups)).encode(),
             *(table.values.tobytes() for table in tables),
-            store.fingerprint(cohort.slides).encode() if store else b"",
+            data.store.fingerprint(cohort.slides).encode() if data.store else b"",
         )
 
     def facts(self) -> dict[str, Any]:
@@ -94,18 +129,20 @@ def open_study(experiment: Experiment) -> Study:
         ConfigError: two settings contradict each other.
         DataError: a table or a feature file cannot be used.
     """
-    section = experiment.cohort
+    section, genomics = experiment.cohort, experiment.genomics
     dataset = Dataset(
         read_cohort(section),
         store=FeatureStore(section.features) if section.features else None,
         expression=_read_expression(section),
         embeddings=read_embeddings(section.embeddings) if section.embeddings else None,
+        counts=read_expression(genomics.counts) if genomics.counts else None,
         missing=section.missing,
         allow_mixed=section.allow_mixed,
     )
-    if experiment.genomics.missing == "drop":
+    if genomics.missing == "drop":
         dataset.keep_patients_with_genomics()
-    return Study(experiment, dataset, read_folds(experiment.splits, dataset.cohort, two_parts=_two_parts(experiment)))
+    splits = read_folds(experiment.splits, dataset.cohort, two_parts=_two_parts(experiment))
+    return Study(experiment, dataset, splits, _read_groups(genomics, dataset.expression))
 
 
 def read_cohort(section: CohortSection) -> Cohort:
@@ -151,6 +188,14 @@ def _read_expression(section: CohortSection) -> Expression | None:
     if section.format == "mcat" and section.suffixes:
         return read_mcat_genomics(section.table, suffixes=section.suffixes, clip=section.clip or float("inf"))
     return None
+
+
+def _read_groups(section: GenomicSection, expression: Expression | None) -> GeneGroups | None:
+    if section.signatures is None:
+        return None
+    if expression is None:
+        raise ConfigError("[genomics] signatures groups the genes of a table: set [cohort] expression.")
+    return GeneGroups.match(read_signatures(section.signatures), expression.genes, empty=section.empty_groups)
 
 
 def _two_parts(experiment: Experiment) -> bool:

@@ -4,14 +4,26 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field
 from torch import Tensor, nn
 
+from slidesurv.errors import DataError
 from slidesurv.types import Bag, Genomics, ModelOutput, Sizes, Use
 
-__all__ = ["Dropout", "Paper", "SurvivalModel", "Weight", "Width"]
+__all__ = [
+    "Dropout",
+    "Paper",
+    "SurvivalModel",
+    "Weight",
+    "Width",
+    "need_embedding",
+    "need_expression",
+    "need_groups",
+]
+
+View = TypeVar("View")
 
 Width = Annotated[int, Field(gt=0, multiple_of=8)]  # eight heads share it
 Dropout = Annotated[float, Field(ge=0, lt=1)]
@@ -53,6 +65,7 @@ class SurvivalModel(nn.Module, ABC):
     Attributes:
         slides: whether tiles are shown.
         genomics: whether genomics are shown, and when; a choice may narrow it for one instance.
+        view: which view of the genome it reads, a field of `Genomics`; None for a model that reads none.
         loss_weights: weight of each entry of `ModelOutput.losses`; one that is not named counts once.
         paper: for the tables and ``slidesurv cite``.
         presets: named sets of the constructor's keywords.
@@ -62,6 +75,7 @@ class SurvivalModel(nn.Module, ABC):
 
     slides: ClassVar[Use]
     genomics: Use
+    view: ClassVar[Literal["groups", "embedding", "expression"] | None] = None
     paper: ClassVar[Paper]
     loss_weights: Mapping[str, float] = MappingProxyType({})
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({})
@@ -96,3 +110,31 @@ class SurvivalModel(nn.Module, ABC):
     def diagnose(self, bag: Bag) -> Mapping[str, float]:
         """Numbers that tell whether the model's own mechanism works on this bag; none by default."""
         return {}
+
+
+def need_groups(bag: Bag, genomics: Genomics | None) -> tuple[Tensor, ...]:
+    """Give the patient's gene groups, each (G_k,), to a model that cannot judge without them.
+
+    Raises:
+        DataError: names the patient who has none.
+    """
+    return _need(bag, None if genomics is None else genomics.groups, "gene groups")
+
+
+def need_embedding(bag: Bag, genomics: Genomics | None) -> Tensor:
+    """Give the patient's genomic embedding (D_g,); raises as `need_groups` does."""
+    return _need(bag, None if genomics is None else genomics.embedding, "genomic embedding")
+
+
+def need_expression(bag: Bag, genomics: Genomics | None) -> Tensor:
+    """Give the patient's expression (G,); raises as `need_groups` does."""
+    return _need(bag, None if genomics is None else genomics.expression, "expression")
+
+
+def _need(bag: Bag, view: View | None, what: str) -> View:
+    if view is not None:
+        return view
+    raise DataError(
+        f"Patient '{bag.patient}' has no {what}, which this model needs for every prediction. "
+        'Set [genomics] missing = "drop", or give the patient a row in the table.'
+    )

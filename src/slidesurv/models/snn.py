@@ -9,8 +9,7 @@ from typing import Literal, final
 from torch import nn
 from typing_extensions import override
 
-from slidesurv.errors import DataError
-from slidesurv.models.base import Dropout, Paper, SurvivalModel
+from slidesurv.models.base import Dropout, Paper, SurvivalModel, need_expression
 from slidesurv.nn.snn import lecun, self_normalising
 from slidesurv.registry import models
 from slidesurv.types import Bag, Genomics, ModelOutput, Sizes, Use
@@ -33,6 +32,7 @@ class SNN(SurvivalModel):
 
     slides = Use.NEVER
     genomics = Use.ALWAYS
+    view = "expression"
     paper = Paper(
         key="klambauer2017self",
         title="Self-Normalizing Neural Networks",
@@ -54,9 +54,4 @@ class SNN(SurvivalModel):
 
     @override
     def forward(self, bag: Bag, genomics: Genomics | None) -> ModelOutput:
-        if genomics is None or genomics.expression is None:
-            raise DataError(
-                f"Patient '{bag.patient}' has no expression, and this model reads nothing else. "
-                'Set [genomics] missing = "drop", or give the patient a row in the table.'
-            )
-        return ModelOutput(self.head(self.blocks(genomics.expression)))
+        return ModelOutput(self.head(self.blocks(need_expression(bag, genomics))))

@@ -173,6 +173,7 @@ class VGAT(SurvivalModel):
 
     slides = Use.ALWAYS
     genomics = Use.TRAINING
+    view = "embedding"
     paper = Paper(
         key="chen2025vgat",
         title="VGAT: A Cancer Survival Analysis Framework Transitioning from Generative Visual Question Answering to "

@@ -115,6 +115,7 @@ def _read_fold(place: Path) -> FoldResult:
             f"'{path}' has {len(training)} training and {len(test)} test patients; the report needs both. "
             f"Delete the folder '{place}' and run the same command again."
         )
+    timing = read_json(place / "timing.json")
     bins, ratio = range(len(facts["edges"]) - 1), facts.get("gradient_ratio")
     return FoldResult(
         patients=tuple(row["patient_id"] for row in test),
@@ -125,12 +126,13 @@ def _read_fold(place: Path) -> FoldResult:
         cut=float(np.median(_column(training, "risk", path))),
         edges=np.array(facts["edges"], dtype=float),
         epoch=int(facts["epoch"]),
-        seconds=float(read_json(place / "timing.json")["seconds"]),
+        seconds=float(timing["seconds"]),
         history=_read_numbers(place / "history.csv", gaps=True),
         reconstruction=_read_numbers(place / "reconstruction.csv"),
         diagnostics=_read_numbers(place / "diagnostics.csv", gaps=True),
         risk_without={name: _column(test, f"risk_{name}", path) for name in WITHOUT if f"risk_{name}" in test[0]},
         gradient_ratio=math.nan if ratio is None else float(ratio),
+        memory=float(timing.get("memory_mb") or math.nan),
     )
 
 

@@ -32,6 +32,7 @@ class FoldResult:
         diagnostics: (patients,) each numeric column of diagnostics.csv; {} without one.
         risk_without: (B,) risk with the reconstruction "zeroed", or "shuffled" between test patients; {} when the model
             has none.
+        memory: largest memory of the fold beyond what its process held before, MB; NaN when not measured.
         gradient_ratio: pull of the model's own losses as a share of the likelihood's; NaN when not measured.
     """
 
@@ -49,6 +50,7 @@ class FoldResult:
     diagnostics: Mapping[str, Numbers]
     risk_without: Mapping[str, Numbers] = field(default_factory=dict)
     gradient_ratio: float = math.nan
+    memory: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from slidesurv.report.pooled import pooled_difference, pooled_index
 from slidesurv.report.run import Method, Run
 from slidesurv.survival.concordance import concordance
 
-__all__ = ["Comparison", "compare", "markdown", "write_tables"]
+__all__ = ["Comparison", "compare", "escape", "markdown", "write_tables"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +147,13 @@ def markdown(comparison: Sequence[Comparison]) -> str:
     for row in comparison:
         figures = [str(row.pooled), row.difference.text(signed=True), str(row.mean), str(Estimate(row.sd))]
         lines.append([row.label, row.genomics, *(text if text == DASH else text + stamp for text in figures)])
-    table = "\n".join(f"| {' | '.join(_escape(cell) for cell in line)} |" for line in lines)
-    notes = "".join(f"- {_escape(row.label)}: {note}.\n" for row in comparison for note in row.notes)
+    table = "\n".join(f"| {' | '.join(escape(cell) for cell in line)} |" for line in lines)
+    notes = "".join(f"- {escape(row.label)}: {note}.\n" for row in comparison for note in row.notes)
     return f"{table}\n\n{notes}" if notes else f"{table}\n"
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
+    """Text for a cell of a Markdown table."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("\n", " ")
 
 

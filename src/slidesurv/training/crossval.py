@@ -29,17 +29,17 @@ from slidesurv.registry import models
 from slidesurv.seeds import seed_for
 from slidesurv.survival.bins import assign
 from slidesurv.training.bundle import write_bundle
-from slidesurv.training.device import fast_matmul, pick_device
+from slidesurv.training.device import fast_matmul, peak_memory, pick_device
 from slidesurv.training.fit import Progress, fit
 from slidesurv.training.predict import answers, diagnoses, gradient_ratio, prediction, reconstructions, rejudged
-from slidesurv.training.record import describe_run, require_data
+from slidesurv.training.record import describe_run, obstacle, require_data
 
 if TYPE_CHECKING:
     from slidesurv.cohorts.fold import Fold
     from slidesurv.models.base import SurvivalModel
     from slidesurv.types import PatientData, Split
 
-__all__ = ["Job", "plan", "run_fold", "run_jobs"]
+__all__ = ["Job", "able", "plan", "run_fold", "run_jobs"]
 
 # what a fold's numbers do not depend on, or is hashed by content
 NOT_NUMBERS: Any = {
@@ -73,6 +73,24 @@ def plan(experiment: Experiment, folder: Path) -> list[Job]:
     ]
     _require_same_experiment(jobs)
     return jobs
+
+
+def able(experiment: Experiment) -> tuple[Experiment, dict[str, str]]:
+    """Keep the rows that the data allow.
+
+    Returns:
+        The experiment with these rows, and for each of the others, by title, why it was left out.
+
+    Raises:
+        ConfigError: none is left.
+        DataError: the cohort, its features or its splits cannot be used.
+    """
+    study = _study(experiment.model_dump_json())
+    reasons = {row.title: str(reason) for row in experiment.models if (reason := obstacle(study, row))}
+    kept = tuple(row for row in experiment.models if row.title not in reasons)
+    if not kept:
+        raise ConfigError(f"None of {len(reasons)} methods can be fitted. The first: {next(iter(reasons.values()))}")
+    return experiment.model_copy(update={"models": kept}), reasons
 
 
 def run_jobs(
@@ -172,14 +190,14 @@ def run_fold(text: str, place: int, seed: int, fold: int, run_folder: Path) -> N
         stray.unlink()
     recipe = job.recipe
     torch.set_num_threads(recipe.threads)
-    with fast_matmul(recipe.fast_matmul):
+    with fast_matmul(recipe.fast_matmul), peak_memory() as memory:
         data = job.study.fit_fold(job.split, n_bins=recipe.bins)
         read = _reader(data, job)
         model, progress = _fit(job, data, read)
         weights = _write_bundle(job, data, model)
         _write_tables(job, read, model, progress, weights=weights)
         ratio = gradient_ratio(model, map(read, job.split.train[:16]))
-    write_json(job.folder / "timing.json", {"seconds": time.monotonic() - start})
+    write_json(job.folder / "timing.json", {"seconds": time.monotonic() - start, "memory_mb": memory.megabytes})
     for leftover in ("checkpoint.safetensors", "progress.json"):
         (job.folder / leftover).unlink(missing_ok=True)
     about = {

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
 from typing import ContextManager  # noqa: UP035 - the class, for an annotation
 
 import torch
 
 from slidesurv.errors import ConfigError
 
-__all__ = ["autocast", "fast_matmul", "pick_device"]
+__all__ = ["PeakMemory", "autocast", "fast_matmul", "peak_memory", "pick_device"]
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -32,6 +34,51 @@ def autocast(device: torch.device, precision: str) -> ContextManager[object]:
     """Run matrix products in bfloat16 where that is asked for and the device has it; nothing otherwise."""
     able = device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" and able else nullcontext()
+
+
+@dataclass(slots=True)
+class PeakMemory:
+    """What a piece of work needed.
+
+    Attributes:
+        megabytes: the most memory beyond what the process held before, on the GPU if there is one; None where the
+            system does not tell.
+    """
+
+    megabytes: float | None = None
+
+
+@contextmanager
+def peak_memory() -> Iterator[PeakMemory]:
+    """Measure the memory of the work inside; the figure is there at the end.
+
+    On the CPU this is the process's high-water mark, which Linux lets a process set back.
+    """
+    measured = PeakMemory()
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        yield measured
+        measured.megabytes = (torch.cuda.max_memory_allocated() - before) / 1e6
+        return
+    before = _set_back()
+    yield measured
+    if before:
+        measured.megabytes = max(0, _status("VmHWM") - before) / 1e3
+
+
+def _set_back() -> int:
+    """Let the high-water mark start from here; the memory held now in kB, or 0 where that cannot be done."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # man 5 proc
+    except OSError:
+        return 0
+    return _status("VmRSS")
+
+
+def _status(name: str) -> int:
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
 @contextmanager

@@ -20,9 +20,17 @@ if TYPE_CHECKING:
     from slidesurv.config import ModelSection
     from slidesurv.engine import Outcome
 
-__all__ = ["describe_run", "require_data"]
+__all__ = ["describe_run", "obstacle", "require_data"]
 
 PACKAGES = ("slidesurv", "torch", "numpy")
+SMALL = Sizes(tile=8, bins=2, embedding=8, expression=8, groups=(8,) * 6)
+READS = {Use.ALWAYS: "reads", Use.TRAINING: "is taught by"}
+WORDS = {"groups": "gene groups", "embedding": "a genomic embedding", "expression": "expression"}
+REMEDIES = {
+    "groups": "set [genomics] signatures",
+    "embedding": "set [cohort] expression or embeddings",
+    "expression": "set [cohort] expression",
+}
 
 
 def require_data(study: Study) -> None:
@@ -34,27 +42,31 @@ def require_data(study: Study) -> None:
     """
     pick_device(study.experiment.training.device)
     for row in study.experiment.models:
-        model = models.build(row.name, Sizes(tile=8, bins=2, embedding=8, expression=8), **row.choices())
-        if model.slides is Use.ALWAYS and study.dataset.store is None:
-            raise ConfigError(f"'{row.title}' reads slides: set [cohort] features, or leave it out.")
-        if model.genomics is Use.ALWAYS:
-            _require_expression(study, row)
-        elif model.genomics is Use.TRAINING and study.embedding == "none":
-            raise ConfigError(
-                f"'{row.title}' is taught by genomics, and there are none: set [cohort] expression or embeddings, or "
-                "train it without (loss_weight = 0)."
-            )
+        if reason := obstacle(study, row):
+            raise reason
 
 
-def _require_expression(study: Study, row: ModelSection) -> None:
-    table = study.dataset.expression
-    if table is None:
-        raise ConfigError(f"'{row.title}' reads expression: set [cohort] expression, or leave it out.")
-    if lacking := [patient for patient in study.dataset.cohort.ids if patient not in table]:
-        raise DataError(
-            f"{len(lacking)} of {len(study.dataset.cohort)} patients have no expression, which '{row.title}' cannot do "
-            f'without: {listing(lacking)}. Set [genomics] missing = "drop" to leave them out for every model.'
+def obstacle(study: Study, row: ModelSection) -> ConfigError | DataError | None:
+    """Why a model cannot be fitted on these data; None when it can."""
+    try:
+        model = models.build(row.name, SMALL, **row.choices())
+    except ConfigError as error:
+        return error
+    if model.slides is Use.ALWAYS and study.dataset.store is None:
+        return ConfigError(f"'{row.title}' reads slides: set [cohort] features, or leave it out.")
+    if model.genomics is Use.NEVER or model.view is None:
+        return None
+    if model.view not in study.views:
+        return ConfigError(
+            f"'{row.title}' {READS[model.genomics]} {WORDS[model.view]}, and there is none: {REMEDIES[model.view]}, or "
+            "leave it out."
         )
+    if model.genomics is Use.ALWAYS and (lacking := study.lacking(model.view)):
+        return DataError(
+            f"{len(lacking)} of {len(study.dataset.cohort)} patients have no {model.view}, which '{row.title}' cannot "
+            f'do without: {listing(lacking)}. Set [genomics] missing = "drop" to leave them out for every model.'
+        )
+    return None
 
 
 def describe_run(study: Study, folder: Path, command: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:

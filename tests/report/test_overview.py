@@ -1,0 +1,72 @@
+"""Methods over cohorts: means, paired differences, and what is left out."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from slidesurv.files import read_json, write_json
+from slidesurv.report.overview import markdown, overview, write_overview
+from slidesurv.report.read import read_run
+
+
+@pytest.fixture
+def two(made):
+    folders = [made(name) for name in ("one", "two")]
+    for folder in folders:
+        facts = read_json(folder / "run.json")
+        write_json(folder / "run.json", facts | {"experiment": folder.name, "cohort": {"name": folder.name}})
+    return folders
+
+
+def test_the_mean_is_that_of_the_cohorts_and_its_interval_is_narrower(two):
+    table = overview([read_run(folder) for folder in two])
+    assert table.cohorts == ("one", "two")
+    poor = next(line for line in table.lines if line.slug == "poor")
+    assert poor.mean.value == pytest.approx(np.mean([cohort.value for cohort in poor.cohorts]))
+    assert poor.mean.high - poor.mean.low < poor.cohorts[0].high - poor.cohorts[0].low
+
+
+def test_the_reference_is_the_best_that_predicts_from_slides_alone(two):
+    table = overview([read_run(folder) for folder in two])
+    assert table.best == "Taught"
+    good, poor = table.lines
+    assert np.isnan(good.difference.value)
+    assert poor.difference.value == pytest.approx(poor.mean.value - good.mean.value)
+    assert poor.difference.high < 0
+
+
+def test_a_method_that_reads_genes_at_prediction_is_no_reference(two):
+    for folder in two:
+        facts = read_json(folder / "run.json")
+        facts["methods"][0]["genomics"] = "always"
+        write_json(folder / "run.json", facts)
+    assert overview([read_run(folder) for folder in two]).best == "Plain"
+
+
+def test_a_method_that_one_cohort_lacks_has_no_mean_and_says_so(two):
+    facts = read_json(two[1] / "run.json")
+    write_json(two[1] / "run.json", facts | {"methods": facts["methods"][:1]})
+    table = overview([read_run(folder) for folder in two])
+    poor = next(line for line in table.lines if line.slug == "poor")
+    assert np.isnan(poor.mean.value)
+    text = markdown(table)
+    assert "Plain: complete in 1 of 2 cohorts" in text
+    assert "| — |" in text
+
+
+def test_a_published_protocol_is_stamped_at_every_number(made):
+    table = overview([read_run(made(protocol="paper"))])
+    row = next(line for line in markdown(table).splitlines() if line.startswith("| Taught"))
+    assert row.count("OPTIMISTIC") == 1
+
+
+def test_the_csv_holds_what_the_table_shows(two, tmp_path):
+    table = overview([read_run(folder) for folder in two])
+    write_overview(table, tmp_path)
+    with (tmp_path / "overview.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    assert [row["slug"] for row in rows] == ["good", "poor"]
+    assert float(rows[1]["mean"]) == pytest.approx(table.lines[1].mean.value)
+    assert rows[0]["difference"] == ""
+    assert float(rows[0]["seconds"]) == 1.5

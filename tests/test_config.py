@@ -62,7 +62,7 @@ def test_the_paper_protocol_makes_a_hundred_epochs_unless_told_otherwise(tmp_pat
         ("models.0={name='vgat', dim=30}", "option 'dim' is 30.*multiple of 8"),
         ("models.0={name='vgat', loss_weight=nan}", "option 'loss_weight' is nan"),
         ("cohort.dead='2'", "go together"),
-        ("splits.kind='mcat'", "needs a path"),
+        ("splits.kind='mcat-csv'", "needs a path"),
         ("name='../up'", "name of the experiment"),
         ("models.7.dim=1", "leads to no key"),
         ("training", "sets nothing"),

@@ -19,7 +19,7 @@ NAMES = models.names()
 if outside := os.environ.get("SLIDESURV_PROTOCOL"):
     runpy.run_path(outside, run_name=outside.removesuffix(".py"))
     NAMES = sorted(set(models.names()) - set(NAMES))
-ORDER_SENSITIVE = {"transmil", "vgat"}  # the square of tiles follows the order of the bag, as published
+ORDER_SENSITIVE = {"cmta", "multibert", "transmil", "vgat"}  # the square of tiles follows the order of the bag, as published
 
 
 def bags(count: int = 4) -> list:

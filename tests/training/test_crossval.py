@@ -20,6 +20,7 @@ from slidesurv.errors import ConfigError, DataError
 from slidesurv.files import read_csv, write_csv
 from slidesurv.models.attnmil import AttnMIL
 from slidesurv.slides.store import write_features
+from slidesurv.training.bundle import read_bundle
 from slidesurv.training.crossval import plan, run_fold, run_jobs
 from training_runs import contents
 
@@ -217,9 +218,8 @@ def poisoned(small, folder, split):
         write_csv(folder / f"{name}.csv", rows, list(rows[0]))
 
 
-@pytest.mark.parametrize(("protocol", "same"), [("leakfree", True), ("paper", False)])
-@pytest.mark.parametrize("place", [0, 1, 2])
-def test_poisoned_test_patients_change_nothing_that_was_fitted(small, tmp_path, protocol, same, place):
+def fitted_twice(small, tmp_path, *, place, sets=()):
+    """What one model's bundle holds, once as the cohort is and once with poisoned test patients."""
     cohort = read_cohort(read_experiment(small / "small.toml").cohort)
     splits = kfold(cohort, folds=2)
     write_splits(tmp_path / "splits.json", splits, origin="kfold")
@@ -228,7 +228,7 @@ def test_poisoned_test_patients_change_nothing_that_was_fitted(small, tmp_path, 
     for data in (small / "data", tmp_path / "poisoned"):
         settings = [
             *(f"cohort.{key}='{data / name}'" for key, name in FILES.items()),
-            *(f"training.protocol='{protocol}'", "training.epochs=3"),
+            *(*sets, "training.epochs=3"),
             *("splits.kind='file'", f"splits.path='{tmp_path / 'splits.json'}'"),
         ]
         experiment = read_experiment(small / "small.toml", settings)
@@ -237,8 +237,29 @@ def test_poisoned_test_patients_change_nothing_that_was_fitted(small, tmp_path, 
         run_fold(experiment.model_dump_json(), place, 1, 0, out)
         bundle = job.folder / "bundle"
         fitted.append([(bundle / f"{name}.safetensors").read_bytes() for name in ("model", "preprocess")])
-        fitted[-1].append(json.loads((bundle / "config.json").read_text())["edges"])
-    assert (fitted[0] == fitted[1]) is same
+        config = json.loads((bundle / "config.json").read_text())
+        fitted[-1] += [config[key] for key in ("edges", "sizes", "preprocessing")]
+    return fitted
+
+
+@pytest.mark.parametrize(("protocol", "same"), [("leakfree", True), ("paper", False)])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_poisoned_test_patients_change_nothing_that_was_fitted(small, tmp_path, protocol, same, place):
+    one, other = fitted_twice(small, tmp_path, place=place, sets=[f"training.protocol='{protocol}'"])
+    assert (one == other) is same
+
+
+def test_poisoned_test_patients_leave_groups_and_screening_alone(small, tmp_path):
+    (tmp_path / "groups.csv").write_text("low,high\nGENE000,GENE020\nGENE001,GENE021\nGENE002,GENE001\n")
+    genomics = ["embedding='differential'", f"signatures='{tmp_path / 'groups.csv'}'", "p_value=0.3"]
+    sets = [f"genomics.{words}" for words in (*genomics, "screen_groups=true", "empty_groups='drop'")]
+    one, other = fitted_twice(small, tmp_path, place=0, sets=sets)
+    assert one == other
+    bundle = read_bundle(tmp_path / "run-data/vgat/seed1/fold0/bundle")
+    sizes, fitted = bundle.preprocessing.sizes, bundle.preprocessing
+    assert 0 < sizes.embedding == len(fitted.chosen) < 30
+    assert sizes.groups
+    assert {place for group in fitted.groups.columns for place in group} <= set(fitted.chosen)
 
 
 def test_shuffled_genomes_teach_something_else(small, tmp_path):

@@ -305,7 +305,7 @@ def _write_tables(
         rows.append(said | seen | prediction(patient, output))
         if patient.genomics is not None and patient.genomics.embedding is not None:
             truth[patient.id] = patient.genomics.embedding
-        if parts[patient.id] == "test" and output.reconstruction is not None:
+        if parts[patient.id] == "test" and model.view == "embedding" and output.reconstruction is not None:
             rebuilt[patient.id] = output.reconstruction
     if again := rejudged(model, map(read, rebuilt), rebuilt):
         nothing = {"risk_zeroed": None, "risk_shuffled": None}

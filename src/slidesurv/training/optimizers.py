@@ -32,7 +32,7 @@ def make_optimizer(weights: Iterable[nn.Parameter], recipe: TrainingSection) -> 
         case "adamw":
             return torch.optim.AdamW(_decayed_and_not(taught), lr=lr, weight_decay=decay, fused=True)
         case "sgd":
-            return torch.optim.SGD(taught, lr=lr, weight_decay=decay)
+            return torch.optim.SGD(taught, lr=lr, weight_decay=decay, momentum=0.9)
         case "radam":
             return torch.optim.RAdam(taught, lr=lr, weight_decay=decay)
         case "lookahead":

@@ -55,6 +55,13 @@ def test_the_first_row_alone_is_the_first_row_of_all(n, exact):
     torch.testing.assert_close(module.first(tokens), module(tokens)[:1], atol=1e-12, rtol=0)
 
 
+@pytest.mark.parametrize("rows", [1, 3, 8, 37])
+def test_the_first_rows_alone_are_the_first_rows_of_all(rows):
+    tokens = torch.randn(37, 32, dtype=torch.float64)
+    module = made(exact=False)
+    torch.testing.assert_close(module.first(tokens, rows), module(tokens)[:rows], atol=1e-12, rtol=0)
+
+
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("n", [1, 5, 37])
 def test_the_attention_of_the_first_token_rebuilds_its_output(n, exact):

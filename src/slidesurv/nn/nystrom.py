@@ -73,11 +73,11 @@ class SelfAttention(nn.Module):
         queries, keys, values = self._heads(tokens, self.qkv.weight).chunk(3, dim=1)
         return self._attend(tokens, queries, keys, values)
 
-    def first(self, tokens: Tensor) -> Tensor:
-        """(n, dim) → (1, dim), the row of the first token alone; equal to ``forward(tokens)[:1]`` and cheaper."""
+    def first(self, tokens: Tensor, rows: int = 1) -> Tensor:
+        """(n, dim) → (rows, dim), those of the first tokens; equal to ``forward(tokens)[:rows]`` and cheaper."""
         query, rest = self.qkv.weight.split([self.qkv.in_features, 2 * self.qkv.in_features])
         keys, values = self._heads(tokens, rest).chunk(2, dim=1)
-        return self._attend(tokens, self._heads(tokens[:1], query), keys, values)
+        return self._attend(tokens, self._heads(tokens[:rows], query), keys, values)
 
     def first_row(self, tokens: Tensor) -> Tensor:
         """(n, dim) → (H, n) what the first token attends to; with landmarks a row may be negative and not sum to 1."""

@@ -110,7 +110,7 @@ class PromptSelector(nn.Module):
         """A patient's tiles (N, D) → E_S (min(N_S, N), D)."""
         if self.training and self.choices.reselect:
             return bag.features[self.tiles(bag)]
-        key = (bag.patient, len(bag), bag.features.sum(dtype=torch.float64).item())
+        key = (bag.patient, len(bag), bag.features.sum(1).sum(dtype=torch.float64).item())
         if key not in self._kept:
             self._kept[key] = self.tiles(bag)
         return bag.features[self._kept[key]]

@@ -90,7 +90,8 @@ def cox_losses(
         raise ConfigError(f"{type(model).__name__} teaches several streams by likelihood: set [training] loss = 'nll'.")
     joined = join(targets)
     own = [_own(output, target) for output, target in zip(outputs, targets, strict=True)]
-    parts = {name: torch.stack([each[name] for each in own if name in each]).mean() for name in own[0]}
+    names = dict.fromkeys(name for each in own for name in each)
+    parts = {name: torch.stack([each[name] for each in own if name in each]).mean() for name in names}
     if joined.event.any():
         parts["cox"] = cox(torch.cat([output.logits for output in outputs]), joined)
     return _weigh(model, parts)

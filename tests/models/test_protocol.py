@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from reference.peers import as_bag
+from slidesurv.config import TrainingSection
 from slidesurv.registry import models
 from slidesurv.training.step import losses, show
 from slidesurv.types import Genomics, PatientData, Sizes, SurvivalTarget, Use
@@ -62,6 +63,11 @@ def test_it_says_what_it_may_see_and_where_it_comes_from(name):
     assert isinstance(part.genomics, Use)
     assert part.paper.bibtex().startswith("@")
     assert part.__module__.endswith(name)
+
+
+def test_the_recipe_of_its_authors_is_one_that_training_can_follow(name):
+    recipe = TrainingSection.model_validate(dict(models[name].native))
+    assert recipe.loss == "nll"  # the tables compare hazards
 
 
 def test_it_says_which_view_of_the_genome_it_reads(name):

@@ -4,7 +4,8 @@ Written from the specification. Differs: the head predicts T hazards instead of 
 published; "gated" adds a layer after the pooling, "plain" has neither gate nor that layer.
 """
 
-from typing import Literal, final
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, final
 
 from torch import nn
 from typing_extensions import override
@@ -40,6 +41,16 @@ class AttnMIL(SurvivalModel):
         url="https://arxiv.org/abs/1802.04712",
         licence="survival programs: GPL-3.0, non-commercial, or none; not used",
     )
+
+    native: ClassVar[Mapping[str, Any]] = {
+        "optimizer": "adam",
+        "learning_rate": 2e-4,
+        "weight_decay": 1e-5,
+        "schedule": "constant",
+        "epochs": 20,
+        "accumulate": 32,
+        "sampler": "weighted",
+    }
 
     def __init__(
         self, sizes: Sizes, *, variant: Literal["gated", "plain"] = "gated", dim: Width = 512, dropout: Dropout = 0.25

@@ -3,8 +3,9 @@
 Written from the specification. Differs: none; activation ELU and LeCun initialisation are the field's.
 """
 
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import Literal, final
+from typing import Any, ClassVar, Literal, final
 
 from torch import nn
 from typing_extensions import override
@@ -42,6 +43,17 @@ class SNN(SurvivalModel):
         url="https://arxiv.org/abs/1706.02515",
         licence="survival programs: GPL-3.0, non-commercial; not used",
     )
+
+    native: ClassVar[Mapping[str, Any]] = {
+        "optimizer": "adam",
+        "learning_rate": 2e-4,
+        "weight_decay": 1e-5,
+        "schedule": "constant",
+        "epochs": 20,
+        "accumulate": 32,
+        "sampler": "weighted",
+        "l1": 1e-4,
+    }
 
     def __init__(self, sizes: Sizes, *, size: Literal["small", "big"] = "small", dropout: Dropout = 0.25) -> None:
         super().__init__(sizes)

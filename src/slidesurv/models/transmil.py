@@ -47,6 +47,15 @@ class TransMIL(SurvivalModel):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "authors": {"dropout": 0.0, "class_std": 1.0, "init": "torch"},
     }
+    native: ClassVar[Mapping[str, Any]] = {
+        "optimizer": "lookahead",
+        "learning_rate": 2e-4,
+        "weight_decay": 1e-5,
+        "schedule": "constant",
+        "epochs": 200,
+        "accumulate": 2,
+        "patience": 10,
+    }
 
     def __init__(
         self,

@@ -192,6 +192,15 @@ class VGAT(SurvivalModel):
         }
     )
 
+    native: ClassVar[Mapping[str, Any]] = {
+        "optimizer": "adam",
+        "learning_rate": 2e-4,
+        "weight_decay": 1e-5,
+        "schedule": "cosine",
+        "epochs": 100,
+        "accumulate": 1,
+    }
+
     def __init__(
         self,
         sizes: Sizes,

@@ -57,7 +57,7 @@ class CohortSection(Section):
         time_unit: of the follow-up, when its column does not say.
         columns: names of "patient_id", "slide_id", "time" and "site" in the table, where they are none of the usual.
         features: folder of feature files; none for models that read no slides.
-        expression: patients × genes; read from the table itself for ``format = "mcat"``.
+        expression: patients × genes; read from the table itself for ``format = "mcat-csv"``.
         suffixes: of the genomic columns to read from an MCAT-family table.
         embeddings: patients × D_g vectors, when the genomic embedding is ready-made.
         clip: bound of expression values, against the tails of public tables; 0 leaves them.
@@ -67,7 +67,7 @@ class CohortSection(Section):
     """
 
     table: Location
-    format: Literal["manifest", "mcat"] = "manifest"
+    format: Literal["manifest", "mcat-csv"] = "manifest"
     name: str = ""
     event_column: str | None = None
     dead: str | None = None
@@ -86,7 +86,7 @@ class CohortSection(Section):
     @model_validator(mode="after")
     def _event_is_told_whole(self) -> Self:
         told = [self.event_column, self.dead, self.alive]
-        if any(told) and (not all(told) or self.format == "mcat"):
+        if any(told) and (not all(told) or self.format == "mcat-csv"):
             raise ValueError(
                 "event_column, dead and alive go together; tables of the MCAT family say 'censorship' and need none"
             )
@@ -97,14 +97,14 @@ class SplitSection(Section):
     """How patients are divided.
 
     Attributes:
-        kind: "kfold" makes folds, "mcat" reads a folder of ``splits_*.csv``, "file" a ``splits.json`` of ours.
+        kind: "kfold" makes folds, "mcat-csv" reads a folder of ``splits_*.csv``, "file" a ``splits.json`` of ours.
         path: folder or file of the latter two.
         folds: number of folds to make.
         seed: of the folds and of the tuning parts.
         tune: share of the training patients kept for choosing the epoch; 0 keeps none.
     """
 
-    kind: Literal["kfold", "mcat", "file"] = "kfold"
+    kind: Literal["kfold", "mcat-csv", "file"] = "kfold"
     path: Location | None = None
     folds: int = Field(5, ge=2)
     seed: int = 0
@@ -185,7 +185,8 @@ class TrainingSection(Section):
             override it (``slidesurv models --json`` prints them).
         loss: "nll" of discrete hazards, or "cox": the partial likelihood among the patients of a step; models then give
             one logit, a log hazard ratio, and no survival curve.
-        optimizer: "adamw" decays no bias and no gain; "lookahead" goes around RAdam (Zhang et al., NeurIPS 2019).
+        optimizer: "sgd" has momentum 0.9; "adamw" decays no bias and no gain; "lookahead" goes around RAdam (Zhang et
+            al., NeurIPS 2019).
         learning_rate, weight_decay: of the optimizer.
         l1: weight of the sum of all absolute weights, once a step.
         schedule: of the learning rate, stepped once an epoch: "cosine" to 0, "warmup" a first epoch at a tenth before

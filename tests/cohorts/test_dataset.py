@@ -18,6 +18,8 @@ from slidesurv.cohorts.preprocessing import Preprocessing
 from slidesurv.cohorts.splits import read_mcat_splits
 from slidesurv.errors import ConfigError, DataError
 from slidesurv.genomics.expression import Expression, read_expression
+from slidesurv.genomics.groups import GeneGroups
+from slidesurv.genomics.screening import Screening
 from slidesurv.slides.store import FeatureStore, write_features
 from slidesurv.types import Cohort, Genomics, Patient, Split
 
@@ -58,20 +60,34 @@ def fold(tmp_path) -> Fold:
     return fit_fold(dataset, SPLIT, n_bins=3, standardise_features=True, embedding="pca", components=2)
 
 
+CERTAIN = np.zeros(3)  # p of three genes
+GROUPS = GeneGroups(("odd", "even"), ((1, 3), (0, 2, 4)))
+FITTINGS = {
+    "pca": {"embedding": "pca", "components": 2},
+    "expression": {"embedding": "expression", "groups": GROUPS},
+    "differential": {"embedding": "differential", "screening": Screening(p_value=0.6)},
+    "screened groups": {
+        "groups": GROUPS, "screen_groups": True, "empty_groups": "drop", "screening": Screening(p_value=0.6)
+    },
+}  # fmt: skip
+
+
 def fingerprint(fold: Fold) -> list[object]:
     tensors, settings = fold.preprocessing.state()
     return [fold.bins.edges, settings, {name: tensor.numpy().tobytes() for name, tensor in tensors.items()}]
 
 
 @pytest.mark.parametrize("poison", [1e9, math.nan])
-def test_poisoned_tuning_and_test_patients_change_nothing_that_was_fitted(tmp_path, fold, poison):
+@pytest.mark.parametrize("fitting", FITTINGS)
+def test_poisoned_tuning_and_test_patients_change_nothing_that_was_fitted(tmp_path, fold, fitting, poison):
+    choices = {"n_bins": 3, "standardise_features": True, **FITTINGS[fitting]}
+    fold = fit_fold(fold.dataset, SPLIT, **choices)
     store = write_store(tmp_path / "poisoned", spoilt=1e9)  # a file with NaN would be refused, were it read
     cohort = Cohort("made", tuple(replace(p, time=poison) if p.id in OTHERS else p for p in make_cohort()))
     expression = make_expression()
     expression.values[[IDS.index(patient) for patient in OTHERS]] = poison
     dataset = Dataset(cohort, store=store, expression=expression)
-    poisoned = fit_fold(dataset, SPLIT, n_bins=3, standardise_features=True, embedding="pca", components=2)
-    assert fingerprint(poisoned) == fingerprint(fold)
+    assert fingerprint(fit_fold(dataset, SPLIT, **choices)) == fingerprint(fold)
 
 
 def test_files_of_test_patients_are_not_even_read_for_fitting(tmp_path, fold):
@@ -91,6 +107,55 @@ def test_poison_in_training_is_felt(tmp_path, fold):
     dataset = Dataset(make_cohort(), store=write_store(tmp_path), expression=expression)
     other = fit_fold(dataset, SPLIT, n_bins=3, standardise_features=True, embedding="pca", components=2)
     assert fingerprint(other) != fingerprint(fold)
+
+
+def test_poisoned_counts_of_others_leave_the_screening_alone(monkeypatch):
+    tests: list[np.ndarray] = []
+    monkeypatch.setattr("slidesurv.genomics.screening.deseq2", lambda counts, early: tests.append(counts) or CERTAIN)
+    for poison in (7.0, 1e9):
+        counts = Expression(IDS, ("G4", "G9", "G1"), np.arange(36.0).reshape(12, 3))
+        counts.values[[IDS.index(patient) for patient in OTHERS]] = poison
+        dataset = Dataset(make_cohort(), expression=make_expression(), counts=counts)
+        fold = fit_fold(dataset, SPLIT, n_bins=3, embedding="differential", screening=Screening("deseq2"))
+        assert fold.preprocessing.chosen == (1, 4)  # G9 differs too, but is no column of the expression
+    assert np.array_equal(*tests)
+
+
+def test_counts_of_other_genes_than_the_expression_are_refused(monkeypatch):
+    monkeypatch.setattr("slidesurv.genomics.screening.deseq2", lambda counts, early: CERTAIN)
+    counts = Expression(IDS, ("X", "Y", "Z"), np.ones((12, 3)))
+    dataset = Dataset(make_cohort(), expression=make_expression(), counts=counts)
+    with pytest.raises(DataError, match=r"None of 3 differential genes .'X', 'Y', 'Z'. is a column"):
+        fit_fold(dataset, SPLIT, n_bins=3, embedding="differential", screening=Screening("deseq2"))
+
+
+def test_the_training_patients_choose_the_differential_genes(fold):
+    choices = {"n_bins": 3, **FITTINGS["differential"]}
+    expression = make_expression()
+    expression.values[[0, 1, 3], 3] += 100  # of those who died before the median death
+    other = fit_fold(Dataset(make_cohort(), expression=expression), SPLIT, **choices)
+    chosen = fit_fold(fold.dataset, SPLIT, **choices).preprocessing.chosen
+    assert 3 in other.preprocessing.chosen
+    assert set(chosen) - {3} == set(other.preprocessing.chosen) - {3}
+    assert 0 < len(chosen) < 5
+
+
+@pytest.mark.parametrize("fitting", ["expression", "differential", "screened groups"])
+def test_chosen_genes_and_groups_are_the_scaled_expression(fold, fitting):
+    fold = fit_fold(fold.dataset, SPLIT, n_bins=3, **FITTINGS[fitting])
+    genomics, sizes, fitted = fold.patient("P11").genomics, fold.sizes, fold.preprocessing
+    if fitting == "screened groups":
+        assert genomics.embedding is None
+        assert sum(sizes.groups) < 5
+    else:
+        chosen = list(fitted.chosen)
+        assert torch.equal(genomics.embedding, genomics.expression[chosen])
+        assert len(chosen) == sizes.embedding
+        assert (len(chosen) == 5) == (fitting == "expression")
+    if fitted.groups is not None:
+        assert sizes.groups == fitted.groups.sizes == tuple(map(len, genomics.groups))
+        for group, columns in zip(genomics.groups, fitted.groups.columns, strict=True):
+            assert torch.equal(group, genomics.expression[list(columns)])
 
 
 def test_bins_of_the_whole_cohort_are_taken_only_when_asked(fold):
@@ -166,7 +231,7 @@ def test_ready_made_embeddings_are_taken_as_they_are(tmp_path):
 
 def test_an_embedding_without_its_table_is_refused(tmp_path):
     dataset = Dataset(make_cohort(), store=write_store(tmp_path))
-    for embedding, table in (("pca", "expression"), ("table", "embeddings")):
+    for embedding, table in (("pca", "expression"), ("differential", "expression"), ("table", "embeddings")):
         with pytest.raises(ConfigError, match=rf"embedding = '{embedding}' needs a table: set \[cohort\] {table}"):
             fit_fold(dataset, SPLIT, embedding=embedding)
 
@@ -241,14 +306,37 @@ def test_the_cache_keeps_what_fits_and_scaling_leaves_it_alone(tmp_path):
         dataset.bag("P2")
 
 
-def test_preprocessing_rebuilt_from_its_state_scales_to_the_same_bit(fold):
+@pytest.mark.parametrize("fitting", FITTINGS)
+def test_preprocessing_rebuilt_from_its_state_scales_to_the_same_bit(fold, fitting):
+    fold = fit_fold(fold.dataset, SPLIT, n_bins=3, standardise_features=True, **FITTINGS[fitting])
     tensors, settings = fold.preprocessing.state()
     rebuilt = Preprocessing.from_state(tensors, settings, fold.bins.edges)
     dataset = fold.dataset
     one, other = fold.patient("P11"), replace(fold, preprocessing=rebuilt).patient("P11")
     assert torch.equal(one.bag.features, other.bag.features) and rebuilt.sizes == fold.sizes
-    assert torch.equal(one.genomics.embedding, other.genomics.embedding)
-    assert torch.equal(one.genomics.expression, other.genomics.expression) and rebuilt.genes == dataset.expression.genes
+    for view in ("embedding", "expression", "groups"):
+        here, there = getattr(one.genomics, view), getattr(other.genomics, view)
+        torch.testing.assert_close(there, here, rtol=0, atol=0)
+    assert rebuilt.genes == dataset.expression.genes
+
+
+def test_a_bundle_from_before_there_were_groups_is_read(fold):
+    tensors, settings = fold.preprocessing.state()
+    del settings["chosen"], settings["groups"]
+    assert Preprocessing.from_state(tensors, settings, fold.bins.edges).sizes == fold.sizes
+
+
+def test_preprocessing_that_chooses_genes_it_has_not_is_refused(fold):
+    fold = fit_fold(fold.dataset, SPLIT, n_bins=3, **FITTINGS["expression"])
+    tensors, settings = fold.preprocessing.state()
+    with pytest.raises(DataError, match="has 5 genes, but takes '5', '-1' of them"):
+        Preprocessing.from_state(tensors, settings | {"chosen": [0, 5, -1]}, fold.bins.edges)
+    tensors["groups.1"][0] = 9
+    with pytest.raises(DataError, match="has 5 genes, but takes '9' of them"):
+        Preprocessing.from_state(tensors, settings, fold.bins.edges)
+    del tensors["groups.1"]
+    with pytest.raises(DataError, match="incomplete"):
+        Preprocessing.from_state(tensors, settings, fold.bins.edges)
 
 
 @pytest.mark.parametrize("loss", ["features.mean", "components.components", "tile", "genes"])

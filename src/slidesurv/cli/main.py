@@ -10,6 +10,7 @@ from slidesurv.cli.cite import cite
 from slidesurv.cli.compare import compare
 from slidesurv.cli.crossval import crossval
 from slidesurv.cli.demo import demo
+from slidesurv.cli.fetch import app as fetch
 from slidesurv.cli.init import init
 from slidesurv.cli.models import models
 from slidesurv.cli.predict import predict
@@ -30,6 +31,7 @@ app = typer.Typer(
 
 for verb in (init, split, crossval, compare, report, predict, models, cite, demo):
     app.command()(verb)
+app.add_typer(fetch, name="fetch")
 
 
 def _version(wanted: bool) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ from slidesurv.genomics.expression import Expression
 from slidesurv.slides.store import FeatureStore
 from slidesurv.types import Bag, Cohort, Split
 
-__all__ = ["Dataset", "FoldView"]
+__all__ = ["Dataset", "FoldView", "Measured"]
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,7 @@ class Dataset:
         store: their features; None when no model reads slides.
         expression: patients × genes; patients without a row have no genomics.
         embeddings: patients × D_g, ready-made.
+        counts: patients × genes, counts of reads; differential genes may be found in them.
         missing: "error" refuses slides without features and patients without tiles; "drop" leaves them out, and logs.
         allow_mixed: accept features of several encoders or resolutions.
         cache_bytes: how much of the features a process keeps in memory.
@@ -47,15 +48,16 @@ class Dataset:
         store: FeatureStore | None = None,
         expression: Expression | None = None,
         embeddings: Expression | None = None,
+        counts: Expression | None = None,
         missing: Literal["error", "drop"] = "error",
         allow_mixed: bool = False,
         cache_bytes: int = 2 * 2**30,
     ) -> None:
         self.cohort = cohort if store is None else _with_features(cohort, store, missing, allow_mixed)
-        self.store, self.expression, self.embeddings = store, expression, embeddings
+        self.store, self.expression, self.embeddings, self.counts = store, expression, embeddings, counts
         self._room = cache_bytes
         self._cache: dict[str, Bag] = {}
-        for what, table in (("expression", expression), ("embeddings", embeddings)):
+        for what, table in (("expression", expression), ("embeddings", embeddings), ("counts", counts)):
             if table is not None:
                 _require_overlap(self.cohort, table, what)
 
@@ -137,10 +139,31 @@ class FoldView:
 
     def expression(self) -> Row:
         """(B, G) expression of the training patients who have one."""
-        table = self._dataset.expression
+        return self.measured("expression").values
+
+    def measured(self, what: Literal["expression", "counts"]) -> "Measured":
+        """A table of the training patients who have a row in it."""
+        table: Expression | None = getattr(self._dataset, what)
         if table is None:
-            raise DataError("There is no table of expression to fit on. Set [cohort] expression.")
-        return table.rows(patient for patient in self.cohort.ids if patient in table)
+            section = {"expression": "cohort", "counts": "genomics"}[what]
+            raise DataError(f"There is no table of {what} to fit on. Set [{section}] {what}.")
+        patients = self.cohort.subset(patient for patient in self.cohort.ids if patient in table)
+        return Measured(patients, table.genes, table.rows(patients.ids))
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Patients and their rows of a table.
+
+    Attributes:
+        patients: B.
+        genes: G names.
+        values: (B, G).
+    """
+
+    patients: Cohort
+    genes: tuple[str, ...]
+    values: Row
 
 
 def _row(table: Expression | None, patient: str) -> Row | None:

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from slidesurv.errors import DataError
+from slidesurv.errors import DataError, listing
+from slidesurv.genomics.groups import GeneGroups
 from slidesurv.genomics.views import PrincipalComponents, Standardise
 from slidesurv.seeds import seed_for
 from slidesurv.survival.bins import assign
@@ -21,10 +22,12 @@ __all__ = ["Preprocessing"]
 
 Row = NDArray[np.float64]
 
+PARTS = ("features", "expression", "components", "groups")  # what has tensors in a bundle
+
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """Scales, components and time bins of one fold.
+    """Scales, components, chosen genes and time bins of one fold.
 
     Attributes:
         bins: time bins T.
@@ -33,6 +36,8 @@ class Preprocessing:
         genes: G names, in the order of the expression; empty when there is none.
         expression: scale of the expression; None when there is none.
         components: makes the genomic embedding out of the expression; None when it is not made so.
+        chosen: places of the genes whose scaled expression is the genomic embedding; empty when it is not made so.
+        groups: parts the scaled expression into gene groups; None when there are none.
         table: width of a ready-made genomic embedding, which is taken as it is; 0 when there is none.
         max_tiles: larger bags are represented by a random subset of so many tiles, the same every time; 0 takes all.
         seed: of these subsets.
@@ -44,6 +49,8 @@ class Preprocessing:
     genes: tuple[str, ...] = ()
     expression: Standardise | None = None
     components: PrincipalComponents | None = None
+    chosen: tuple[int, ...] = ()
+    groups: GeneGroups | None = None
     table: int = 0
     max_tiles: int = 0
     seed: int = 0
@@ -51,8 +58,13 @@ class Preprocessing:
     @property
     def sizes(self) -> Sizes:
         """What the data dictates to a model."""
-        embedding = len(self.components.scale) if self.components else self.table
-        return Sizes(tile=self.tile, bins=len(self.bins), embedding=embedding, expression=len(self.genes))
+        return Sizes(
+            tile=self.tile,
+            bins=len(self.bins),
+            embedding=len(self.components.scale) if self.components else len(self.chosen) or self.table,
+            expression=len(self.genes),
+            groups=self.groups.sizes if self.groups else (),
+        )
 
     def bag(self, bag: Bag) -> Bag:
         """Scale a bag as it was read, or the patient's subset of it.
@@ -83,14 +95,17 @@ class Preprocessing:
         Returns:
             None when no view can be made.
         """
-        scaled = projected = None
-        if expression is not None and self.expression is not None:
-            scaled = _float32(self.expression(expression))
-        if expression is not None and self.components is not None:
-            projected = _float32(self.components(expression))
-        if embedding is not None and self.table:
-            projected = _float32(embedding)
-        return None if scaled is None and projected is None else Genomics(embedding=projected, expression=scaled)
+        ready = _float32(embedding) if embedding is not None and self.table else None
+        if expression is None or self.expression is None:
+            return None if ready is None else Genomics(embedding=ready)
+        scaled = self.expression(expression)  # (G,)
+        made = None
+        if self.components is not None:
+            made = _float32(self.components(expression))
+        elif self.chosen:
+            made = _float32(scaled[list(self.chosen)])
+        groups = tuple(map(_float32, self.groups(scaled))) if self.groups is not None else None
+        return Genomics(groups, made if ready is None else ready, _float32(scaled))
 
     def target(self, time: float, event: bool) -> SurvivalTarget:
         """Put one patient's follow-up into the bins; every tensor is (1,)."""
@@ -99,15 +114,16 @@ class Preprocessing:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Take everything but the bins apart, for a bundle: tensors, and settings as JSON has them."""
-        parts = {"features": self.features, "expression": self.expression, "components": self.components}
+        fitted = (self.features, self.expression, self.components, self.groups)
         tensors = {
             f"{name}.{key}": torch.from_numpy(np.ascontiguousarray(array))
-            for name, part in parts.items()
+            for name, part in zip(PARTS, fitted, strict=True)
             if part is not None
             for key, array in part.state().items()
         }
         settings = {key: getattr(self, key) for key in ("tile", "table", "max_tiles", "seed")}
-        return tensors, {**settings, "genes": list(self.genes)}
+        lists = {"genes": self.genes, "chosen": self.chosen, "groups": self.groups.names if self.groups else ()}
+        return tensors, {**settings, **{key: list(values) for key, values in lists.items()}}
 
     @classmethod
     def from_state(
@@ -118,7 +134,7 @@ class Preprocessing:
         Raises:
             DataError: something is missing or does not fit together.
         """
-        parts: dict[str, dict[str, Row]] = {"features": {}, "expression": {}, "components": {}}
+        parts: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
         try:
             for name, tensor in tensors.items():
                 part, key = name.split(".")
@@ -130,6 +146,8 @@ class Preprocessing:
                 genes=tuple(settings["genes"]),
                 expression=Standardise.from_state(parts["expression"]) if parts["expression"] else None,
                 components=PrincipalComponents.from_state(parts["components"]) if parts["components"] else None,
+                chosen=tuple(map(int, settings.get("chosen", ()))),  # bundles of 0.1 have neither
+                groups=GeneGroups.from_state(settings["groups"], parts["groups"]) if settings.get("groups") else None,
                 table=int(settings["table"]),
                 max_tiles=int(settings["max_tiles"]),
                 seed=int(settings["seed"]),
@@ -142,6 +160,12 @@ class Preprocessing:
         return fitted
 
     def _require_widths(self) -> None:
+        lists = (self.chosen, *(self.groups.columns if self.groups else ()))
+        if beyond := [place for places in lists for place in places if not 0 <= place < len(self.genes)]:
+            raise DataError(
+                f"The preprocessing in this bundle has {len(self.genes)} genes, but takes {listing(beyond)} of them. "
+                "Copy the bundle again."
+            )
         components = self.components.standardise if self.components else None
         for scale, width in (
             (self.features, self.tile),

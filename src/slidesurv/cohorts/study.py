@@ -148,7 +148,7 @@ def open_study(experiment: Experiment) -> Study:
 def read_cohort(section: CohortSection) -> Cohort:
     """Read the table of patients."""
     name = section.name or section.table.name.split(".", maxsplit=1)[0]
-    if section.format == "mcat":
+    if section.format == "mcat-csv":
         return read_mcat(section.table, name=name, suffixes=(), drop_invalid=section.drop_invalid)[0]
     return read_manifest(
         section.table,
@@ -171,7 +171,7 @@ def read_folds(section: SplitSection, cohort: Cohort, *, two_parts: bool = False
     tune = 0.0 if two_parts else section.tune
     if section.kind == "kfold" or section.path is None:
         return kfold(cohort, folds=section.folds, seed=section.seed, tune=tune)
-    if section.kind == "mcat":
+    if section.kind == "mcat-csv":
         return read_mcat_splits(section.path, cohort, tune=tune, seed=section.seed, merge_tune=two_parts)
     return read_splits(section.path, cohort, merge_tune=two_parts)
 
@@ -185,7 +185,7 @@ def _event_rule(section: CohortSection) -> EventRule | None:
 def _read_expression(section: CohortSection) -> Expression | None:
     if section.expression:
         return read_expression(section.expression, clip=section.clip or None)
-    if section.format == "mcat" and section.suffixes:
+    if section.format == "mcat-csv" and section.suffixes:
         return read_mcat_genomics(section.table, suffixes=section.suffixes, clip=section.clip or float("inf"))
     return None
 

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import io
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,11 +16,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from slidesurv.errors import DataError, listing
-from slidesurv.files import separator
+from slidesurv.files import replacing
+from slidesurv.genomics.cells import needs_pyarrow, read_cells
 
-__all__ = ["Expression", "numbers", "read_embeddings", "read_expression"]
+__all__ = ["Expression", "numbers", "read_embeddings", "read_expression", "write_expression"]
 
 NORMAL_TISSUE = re.compile(r"TCGA-\w\w-\w{4}-1\d[A-Z]?\b.*")  # sample types 10 to 19 of a TCGA barcode
+FORMULA = tuple("=+@-\t\r")  # a spreadsheet would run a cell that begins so
 
 
 @dataclass(frozen=True)
@@ -69,35 +72,70 @@ class Expression:
 
 
 def read_expression(path: Path, *, clip: float | None = None) -> Expression:
-    """Read a table of expression: the first column names the patient, every other column is a gene.
+    """Read a table of expression: one column names the patient, every other column is a gene.
 
     Args:
-        path: ``.csv`` or ``.tsv``, plain or ``.gz``; the separator (comma, tab, semicolon) is found in the first line.
+        path: as for `read_cells`.
         clip: values are limited to [-clip, clip]; None keeps them.
 
     Raises:
         DataError: names the row and the column of a cell that is empty, not a number or not finite, and
             patients or genes that stand there twice.
     """
-    try:
-        parted_by, header = _read_header(path)
-        _refuse_twice(header[1:], f"genes of '{path}'")
-        table = pd.read_csv(
-            path,
-            sep=parted_by,
-            dtype={0: str},
-            encoding="utf-8-sig",
-            keep_default_na=False,
-            float_precision="round_trip",
-            on_bad_lines="error",
-            index_col=False,
-        )
-    except (OSError, EOFError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
-        raise DataError(f"Cannot read the table '{path}': {error}. Expected UTF-8 text, as CSV or TSV.") from error
-    ids = tuple(table.iloc[:, 0].str.strip())
-    values = numbers(table.iloc[:, 1:], ids, where=f"'{path}'")
+    cells = read_cells(path)
+    ids, genes = tuple(cells.index), tuple(cells.columns)
+    _refuse_twice(genes, f"genes of '{path}'")
+    values = numbers(cells, ids, where=f"'{path}'")
     _check_patients(ids, path)
-    return Expression(ids, tuple(header[1:]), values if clip is None else values.clip(-clip, clip))
+    return Expression(ids, genes, values if clip is None else values.clip(-clip, clip))
+
+
+def write_expression(path: Path, table: Expression) -> None:
+    """Write a table that `read_expression` reads back to the last digit, atomically; the same table, the same bytes.
+
+    Args:
+        path: ``.csv``, ``.csv.gz`` or ``.parquet``.
+        table: patients become rows.
+
+    Raises:
+        DataError: the disk refuses, or a gene's name is one that a spreadsheet would run.
+        MissingExtra: Parquet is asked for and pyarrow is not installed.
+    """
+    if formulas := [gene for gene in table.genes if gene.startswith(FORMULA)]:
+        raise DataError(f"{len(formulas)} genes are named like formulas: {listing(formulas)}. Rename these columns.")
+    with replacing(path) as temporary:
+        if path.suffix == ".parquet":
+            _write_parquet(temporary, table, path)
+            return
+        with temporary.open("wb") as raw:
+            if path.suffix != ".gz":
+                _write_text(raw, table)
+                return
+            with gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as packed:
+                _write_text(packed, table)
+
+
+def _write_text(stream: IO[bytes] | gzip.GzipFile, table: Expression) -> None:
+    header = io.StringIO()
+    csv.writer(header, lineterminator="\n").writerow(["patient_id", *table.genes])
+    stream.write(header.getvalue().encode())
+    whole = _fits_integers(table.values)
+    for patient, row in zip(table.ids, table.values, strict=True):
+        numbers = (row.astype(np.int64) if whole else row).tolist()
+        stream.write(f"{patient},{','.join(map(repr, numbers))}\n".encode())
+
+
+def _fits_integers(values: NDArray[np.float64]) -> bool:
+    return bool((np.abs(values) < 2**53).all() and (values == np.round(values)).all())
+
+
+def _write_parquet(temporary: Path, table: Expression, path: Path) -> None:
+    frame = pd.DataFrame(table.values, columns=list(table.genes))
+    frame.insert(0, "patient_id", list(table.ids))
+    try:
+        frame.to_parquet(temporary, engine="pyarrow", index=False)
+    except ImportError as error:
+        raise needs_pyarrow(path) from error
 
 
 def read_embeddings(path: Path) -> Expression:
@@ -153,19 +191,6 @@ def numbers(table: pd.DataFrame, ids: Sequence[str], *, where: str) -> NDArray[n
             f"patient '{ids[row]}' in column '{table.columns[column]}'. Fill or remove it; nothing is filled silently."
         )
     return values
-
-
-def _read_header(path: Path) -> tuple[str, list[str]]:
-    """Find the separator and the column names in the first line."""
-    stream: IO[str]
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8-sig") as stream:
-        line = stream.readline()
-    parted_by = separator(line)
-    header = next(csv.reader([line], delimiter=parted_by), [])
-    if len(header) < 2:
-        raise DataError(f"'{path}' has no column beside the patient. Give CSV or TSV with a header line.")
-    return parted_by, [name.strip() for name in header]
 
 
 def _check_patients(ids: Sequence[str], path: Path) -> None:

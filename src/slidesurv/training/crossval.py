@@ -46,6 +46,7 @@ NOT_NUMBERS: Any = {
     "name": True,
     "models": True,
     "cohort": {"table", "features", "expression", "embeddings"},
+    "genomics": {"signatures", "counts"},
     "splits": {"path"},
     "training": {"seeds", "device", "checkpoint_seconds"},
 }

@@ -108,7 +108,7 @@ def _describe_method(row: ModelSection, folder: Path) -> dict[str, Any]:
 def _settings(study: Study) -> dict[str, Any]:
     """The experiment as it was resolved, files by their names alone, and the hash of what they held."""
     settings = study.experiment.model_dump(mode="json", exclude={"models"})
-    for section in ("cohort", "splits"):
+    for section in ("cohort", "genomics", "splits"):
         for key, value in settings[section].items():
             if isinstance(value, str) and "/" in value:
                 settings[section][key] = Path(value).name

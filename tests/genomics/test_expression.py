@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from slidesurv.errors import DataError
-from slidesurv.genomics.expression import Expression, read_embeddings, read_expression
+from slidesurv.errors import DataError, MissingExtra
+from slidesurv.genomics.expression import Expression, read_embeddings, read_expression, write_expression
 
 DATA = Path(os.environ.get("SLIDESURV_DATA") or Path(__file__).parents[2].parent / "shared/data")
 
@@ -125,3 +125,50 @@ def test_real_expression_of_luad_is_read_whole():
     table = read_expression(path)
     assert table.values.shape == (422, 1555) and table.genes[:2] == ("AAK1", "AATK")
     assert table.rows(["TCGA-05-4249"])[0, 0] == -0.0835 and np.abs(table.values).max() == 10
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=4),
+    st.sampled_from(["csv", "csv.gz"]),
+)
+def test_what_is_written_is_read_to_the_last_digit(tmp_path_factory, numbers, form):
+    path = tmp_path_factory.mktemp("rna") / f"rna.{form}"
+    table = Expression(("P1", "007"), tuple(f"g,{k}" for k in range(len(numbers))), np.array([numbers, numbers[::-1]]))
+    write_expression(path, table)
+    again = read_expression(path)
+    assert (again.ids, again.genes) == (table.ids, table.genes)
+    assert np.array_equal(again.values, table.values)
+
+
+def test_the_same_table_gives_the_same_bytes_and_whole_numbers_no_decimals(tmp_path):
+    table = Expression(("P1",), ("a", "b"), np.array([[0.0, 12.0]]))
+    for name in ("one.csv.gz", "two.csv.gz", "t.csv"):
+        write_expression(tmp_path / name, table)
+    assert (tmp_path / "one.csv.gz").read_bytes() == (tmp_path / "two.csv.gz").read_bytes()
+    assert (tmp_path / "t.csv").read_text() == "patient_id,a,b\nP1,0,12\n"
+    assert gzip.decompress((tmp_path / "one.csv.gz").read_bytes()) == (tmp_path / "t.csv").read_bytes()
+
+
+def test_a_gene_named_like_a_formula_is_not_written(tmp_path):
+    with pytest.raises(DataError, match="1 genes are named like formulas: '=HYPERLINK"):
+        write_expression(tmp_path / "t.csv", Expression(("P1",), ("=HYPERLINK(1)",), np.ones((1, 1))))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parquet_is_written_and_read(tmp_path):
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    table = Expression(("P1", "P2"), ("a", "b"), np.array([[0.1, 2.0], [3.0, 4.0]]))
+    write_expression(tmp_path / "t.parquet", table)
+    again = read_expression(tmp_path / "t.parquet")
+    assert (again.ids, again.genes, again.values.tolist()) == (table.ids, table.genes, table.values.tolist())
+
+
+def test_without_pyarrow_no_parquet_is_left_behind(tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise ImportError("no pyarrow")
+
+    monkeypatch.setattr("pandas.DataFrame.to_parquet", refuse)
+    with pytest.raises(MissingExtra, match="pip install pyarrow"):
+        write_expression(tmp_path / "t.parquet", Expression(("P1",), ("a",), np.ones((1, 1))))
+    assert list(tmp_path.iterdir()) == []

@@ -42,7 +42,7 @@ def prepare(
     column: Annotated[str | None, typer.Option(help="Column of STAR counts [by --from, else by --values].")] = None,
     names: Annotated[str | None, typer.Option(help="Name genes by ensembl or symbol [as --genes does].")] = None,
     primary_only: Annotated[bool, typer.Option("--primary-only", help="Leave out who has no primary tumour.")] = False,
-    max_missing: Annotated[float, typer.Option(help="Share of the genes that may be missing.")] = 0.06,
+    max_missing: Annotated[float, typer.Option(help="Share of the genes that may be missing.")] = 0.1,
     sum_twice: Annotated[bool, typer.Option("--sum-twice", help="Add up genes that come twice.")] = False,
     form: Annotated[str, typer.Option("--format", help="csv.gz, csv or parquet.")] = "csv.gz",
     json: Annotated[bool, typer.Option("--json", help="Print prepare.json.")] = False,
@@ -52,7 +52,7 @@ def prepare(
     What the values are is told from their range and sums; what does not fit is refused. Beside the table stand
     samples.csv, dropped.csv with the reason for each sample left out, and prepare.json.
 
-    Exit codes: 1 data or disk, 2 settings, 3 some files could not be read.
+    Exit codes: 1 data or disk, 2 settings, 3 some samples could not be used.
 
     Example: slidesurv rna prepare gdc/ --samples gdc_sample_sheet.tsv --genes common_gene_id.txt -o rna/
     """
@@ -68,7 +68,7 @@ def prepare(
     recipe = Recipe(
         kind=None if values == "as-is" else Kind(values),
         genes=read_gene_list(genes) if genes else None,
-        lengths=read_lengths(lengths) if lengths else None,
+        lengths=read_lengths(lengths) if lengths else {},
         max_missing=max_missing,
         sum_twice=sum_twice,
     )
@@ -151,7 +151,7 @@ def _summary(record: Mapping[str, Any]) -> str:
 
 
 def _end_with(failed: "list[Dropped]") -> None:
-    """Leave with exit code 3 if files could not be read."""
+    """Leave with exit code 3 if samples could not be used."""
     if failed:
-        say(f"{len(failed)} files could not be read; dropped.csv has them. The first: {failed[0].reason}")
+        say(f"{len(failed)} samples could not be used; dropped.csv has them. The first: {failed[0].reason}")
         sys.exit(3)

@@ -39,6 +39,7 @@ class Registry(Generic[Part]):
         self.kind = kind
         self._package = package
         self._parts: dict[str, type[Part]] = {}
+        self._looked = False
 
     def register(self, name: str) -> Callable[[type[Part]], type[Part]]:
         """Give a class its name. Used as a decorator."""
@@ -53,12 +54,16 @@ class Registry(Generic[Part]):
 
     def names(self) -> list[str]:
         """Every known name, sorted."""
-        package = import_module(self._package)
-        for module in iter_modules(package.__path__):
+        if not self._looked:
+            self._look()
+        return sorted(self._parts)
+
+    def _look(self) -> None:
+        for module in iter_modules(import_module(self._package).__path__):
             import_module(f"{self._package}.{module.name}")
         for entry in entry_points(group=self._package):
             entry.load()
-        return sorted(self._parts)
+        self._looked = True
 
     def __getitem__(self, name: str) -> type[Part]:
         if name not in self.names():

@@ -1,0 +1,1 @@
+"""Ways of finding tissue, one a file."""

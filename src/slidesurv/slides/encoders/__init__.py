@@ -1,0 +1,1 @@
+"""Encoders of tiles, one file a family."""

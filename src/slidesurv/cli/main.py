@@ -15,6 +15,9 @@ from slidesurv.cli.init import init
 from slidesurv.cli.models import models
 from slidesurv.cli.predict import predict
 from slidesurv.cli.report import report
+from slidesurv.cli.rna import rna
+from slidesurv.cli.rna_embed import embed
+from slidesurv.cli.rna_pretrain import pretrain
 from slidesurv.cli.speech import say
 from slidesurv.cli.split import split
 from slidesurv.errors import ConfigError, SlidesurvError
@@ -31,6 +34,9 @@ app = typer.Typer(
 
 for verb in (init, split, crossval, compare, report, predict, models, cite, demo):
     app.command()(verb)
+rna.command()(embed)
+rna.command()(pretrain)
+app.add_typer(rna, name="rna")
 app.add_typer(fetch, name="fetch")
 
 

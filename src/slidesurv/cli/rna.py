@@ -16,7 +16,7 @@ from slidesurv.errors import ConfigError, DataError, unknown
 if TYPE_CHECKING:
     from slidesurv.genomics.barcodes import Dropped
 
-__all__ = ["prepare", "rna"]
+__all__ = ["files_bar", "prepare", "rna"]
 
 rna = typer.Typer(help="Expression: tables and embeddings of it.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -109,30 +109,31 @@ def _symbols(names: str | None) -> bool | None:
 
 
 @contextmanager
-def files_bar() -> Iterator[Callable[[int, int], None]]:
-    """Show how many files are read: a bar on a terminal, a line a tenth elsewhere."""
+def files_bar(what: str = "files") -> Iterator[Callable[[int, int], None]]:
+    """Show how many are done: a bar on a terminal, a line a tenth elsewhere."""
     if not sys.stderr.isatty():
-        yield _Tenths()
+        yield _Tenths(what)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("files"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task("files")
+        bar = progress.add_task(what)
         yield lambda done, total: progress.update(bar, completed=done, total=total)
 
 
 class _Tenths:
     """Says a line whenever a further tenth is done."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str) -> None:
+        self._what = what
         self._start = time.monotonic()
 
     def __call__(self, done: int, total: int) -> None:
         if done * 10 // total > (done - 1) * 10 // total:
             left = (time.monotonic() - self._start) / done * (total - done)
-            say(f"[{done}/{total}] files, about {left:.0f} s left")
+            say(f"[{done}/{total}] {self._what}, about {left:.0f} s left")
 
 
 def _summary(record: Mapping[str, Any]) -> str:

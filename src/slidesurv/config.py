@@ -18,6 +18,7 @@ from slidesurv.files import check_id
 from slidesurv.registry import models
 
 __all__ = [
+    "BaselineSection",
     "CohortSection",
     "Experiment",
     "FeatureSection",
@@ -97,23 +98,45 @@ class SplitSection(Section):
     """How patients are divided.
 
     Attributes:
-        kind: "kfold" makes folds, "mcat-csv" reads a folder of ``splits_*.csv``, "file" a ``splits.json`` of ours.
-        path: folder or file of the latter two.
+        kind: "kfold" makes folds; "site" folds in which every site is whole, "leave-site-out" judges each site once;
+            "group" teaches with some groups of patients and judges by the others, "temporal" with the past and by what
+            came later; "mcat-csv" reads a folder of ``splits_*.csv``, "file" a ``splits.json`` of ours.
+        path: folder or file of the latter two; for "group" and "temporal" a table with the column, where it did not
+            come with the cohort.
         folds: number of folds to make.
+        repeats: how often folds are made anew, for "kfold" and "site"; each patient is judged as often.
+        site_deaths: "leave-site-out" puts sites with fewer deaths together.
+        column: of the group, such as "race", or of the year or date.
+        teach: the groups that teach, and tune; the largest alone by default.
+        unknown: whether patients of no known group "judge", or stand in no part.
+        until: the last year or date that teaches; by default one fold's share of the patients is later.
         seed: of the folds and of the tuning parts.
         tune: share of the training patients kept for choosing the epoch; 0 keeps none.
     """
 
-    kind: Literal["kfold", "mcat-csv", "file"] = "kfold"
+    kind: Literal["kfold", "site", "leave-site-out", "group", "temporal", "mcat-csv", "file"] = "kfold"
     path: Location | None = None
     folds: int = Field(5, ge=2)
+    repeats: int = Field(1, ge=1)
+    site_deaths: int = Field(10, ge=1)
+    column: str = ""
+    teach: tuple[str, ...] = ()
+    unknown: Literal["exclude", "judge"] = "exclude"
+    until: str | None = None
     seed: int = 0
     tune: float = Field(0.2, ge=0, le=0.5)
 
     @model_validator(mode="after")
-    def _has_path(self) -> Self:
-        if self.kind != "kfold" and self.path is None:
+    def _has_what_its_kind_reads(self) -> Self:
+        if self.kind in ("mcat-csv", "file") and self.path is None:
             raise ValueError(f"[splits] kind = '{self.kind}' needs a path")
+        if self.kind in ("group", "temporal") and not self.column:
+            raise ValueError(f"[splits] kind = '{self.kind}' needs a column")
+        readers = {"repeats": ("kfold", "site"), "site_deaths": ("leave-site-out",), "column": ("group", "temporal")}
+        readers |= {"teach": ("group",), "unknown": ("group",), "until": ("temporal",)}
+        for key, kinds in readers.items():
+            if self.kind not in kinds and getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"[splits] {key} is read by kind = {' or '.join(map(repr, kinds))} alone")
         return self
 
 
@@ -237,6 +260,20 @@ class TrainingSection(Section):
         return values
 
 
+class BaselineSection(Section):
+    """Rows that catch shortcuts, beside those of the models.
+
+    Attributes:
+        names: "null" is nobody's risk; "site" the hospital's; "clinical" a Cox model of age, sex, stage, grade and
+            subtype, as far as the table has them; "mean-tiles" and "expression" Cox ridges of the tiles' mean and of
+            the genes.
+        with_clinical: a further row for each model, weighed with the clinical Cox model on the tuning part.
+    """
+
+    names: tuple[Literal["null", "site", "clinical", "mean-tiles", "expression"], ...] = ()
+    with_clinical: bool = False
+
+
 class ModelSection(BaseModel):
     """One row of the results: a model, and every choice that differs from its defaults.
 
@@ -310,6 +347,7 @@ class Experiment(Section):
     features: FeatureSection = FeatureSection()
     genomics: GenomicSection = GenomicSection()
     training: TrainingSection = TrainingSection()
+    baselines: BaselineSection = BaselineSection()
     models: tuple[ModelSection, ...] = Field(min_length=1)
 
     def check(self) -> None:

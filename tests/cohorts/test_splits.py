@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from slidesurv.cohorts.audit import AUDIT_COLUMNS, audit, verdict
 from slidesurv.cohorts.clinical import read_manifest
 from slidesurv.cohorts.imports import read_mcat
-from slidesurv.cohorts.splits import carve_tune, kfold, read_mcat_splits, read_splits, write_splits
+from slidesurv.cohorts.splits import (
+    carve_tune,
+    kfold,
+    left_out,
+    read_mcat_splits,
+    read_splits,
+    rounds,
+    write_splits,
+)
 from slidesurv.errors import ConfigError, DataError
 from slidesurv.types import Cohort, Patient, Split
 
@@ -78,6 +86,17 @@ def test_folds_do_not_share_one_pattern_of_tuning_patients():
     splits = kfold(make_cohort(), seed=0)
     assert len({split.tune for split in splits}) == len(splits)
     assert all(split.train and split.tune and split.test for split in splits)
+
+
+def test_more_repeats_leave_the_first_folds_as_they_are_and_judge_everybody_once_each():
+    cohort = make_cohort()
+    splits = kfold(cohort, folds=4, repeats=3)
+    assert splits[:4] == kfold(cohort, folds=4)
+    assert rounds(splits) == (0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2)
+    for repeat in range(3):
+        judged = [patient for split in splits[4 * repeat : 4 * repeat + 4] for patient in split.test]
+        assert sorted(judged) == sorted(cohort.ids)
+    assert len({split.test for split in splits}) == 12
 
 
 @pytest.mark.parametrize(
@@ -231,6 +250,25 @@ def test_splits_serve_a_part_of_their_cohort_but_not_a_larger_one(tmp_path):
         read_splits(path, make_cohort(45))
 
 
+def test_repeated_folds_are_written_and_read(tmp_path):
+    cohort = make_cohort()
+    splits = kfold(cohort, repeats=2)
+    write_splits(tmp_path / "splits.json", splits, origin="kfold")
+    assert read_splits(tmp_path / "splits.json", cohort) == splits
+
+
+def test_patients_left_out_on_purpose_stay_out_and_others_are_missed(tmp_path):
+    cohort, path = make_cohort(6, 6), tmp_path / "splits.json"
+    splits = [Split(("P0", "P1"), ("P2",), ("P3", "P4"))]
+    assert left_out(cohort, splits) == ("P5",)
+    write_splits(path, splits, origin="group", left_out=left_out(cohort, splits))
+    assert list(read_splits(path, cohort)) == splits
+    with pytest.raises(DataError, match=r"1 of 6 patients of cohort 'made' are in no part .*: 'P6'"):
+        read_splits(path, make_cohort(7, 7))
+    with pytest.raises(DataError, match=r"Folds '0' of .* have nobody of cohort 'made' to teach or to judge"):
+        read_splits(path, cohort.subset(["P0", "P1", "P2"]))
+
+
 def test_the_audit_counts_what_a_hand_counts():
     patients = [
         ("a", 2.0, True, "X"),
@@ -241,9 +279,18 @@ def test_the_audit_counts_what_a_hand_counts():
     ]
     cohort = Cohort("c", tuple(Patient(i, (), t, e, site=s) for i, t, e, s in patients))
     train, tune, test = audit(cohort, [Split(("a", "b"), ("c",), ("d", "e"))])
-    assert tuple(train) == AUDIT_COLUMNS and list(train.values()) == [0, "train", 2, 1, 3.0, 2, None, None]
-    assert list(tune.values()) == [0, "tune", 1, 1, 9.0, 1, 1, 1.0]
-    assert list(test.values()) == [0, "test", 2, 1, 2.0, 1, 0, 0.0]
+    assert tuple(train) == AUDIT_COLUMNS and list(train.values()) == [0, "train", 2, 1, "0 0 0 1", 3.0, 2, None, None]
+    assert list(tune.values()) == [0, "tune", 1, 1, "0 0 0 1", 9.0, 1, 1, 1.0]
+    assert list(test.values()) == [0, "test", 2, 1, "0 0 0 1", 2.0, 1, 0, 0.0]
+
+
+def test_the_audit_counts_deaths_by_the_bins_of_training():
+    time = {f"P{n}": float(n + 1) for n in range(8)}
+    cohort = Cohort("c", tuple(Patient(name, (), months, name != "P7") for name, months in time.items()))
+    train, _, test = audit(cohort, [Split(("P0", "P1", "P2", "P3"), (), ("P4", "P5", "P6", "P7"))])
+    assert (train["events_by_bin"], test["events_by_bin"]) == ("1 1 1 1", "0 0 0 3")  # training's edges, not the test's
+    (nobody, *_) = audit(cohort, [Split(("P7",), (), ("P0",))])
+    assert nobody["events_by_bin"] is None
 
 
 def test_the_verdict_warns_of_shared_sites_and_of_few_deaths():

@@ -19,6 +19,7 @@ from slidesurv.config import Experiment, TrainingSection, read_experiment
 from slidesurv.errors import ConfigError, DataError
 from slidesurv.files import read_csv, write_csv
 from slidesurv.models.attnmil import AttnMIL
+from slidesurv.report.read import read_run
 from slidesurv.slides.store import write_features
 from slidesurv.training.bundle import read_bundle
 from slidesurv.training.crossval import plan, run_fold, run_jobs
@@ -160,7 +161,7 @@ def interrupt_at_epoch_2(path, value):
     ("sets", "words"),
     [
         (["cohort.features="], "reads slides: set"),
-        (["cohort.expression=", "genomics.embedding=none"], "is taught by genomics, and there are none"),
+        (["cohort.expression=", "genomics.embedding=none"], "is taught by a genomic embedding, and there is none"),
         (["training.device=cuda:9"], "Device 'cuda:9'"),
     ],
 )
@@ -302,3 +303,19 @@ def test_a_proportional_hazard_is_cross_validated_with_one_logit(small, tmp_path
     rows = read_csv(tmp_path / "snn/seed1/fold0/predictions.csv")
     assert "S_0" in rows[0] and "S_1" not in rows[0]
     assert len({row["risk"] for row in rows}) == len(rows)
+
+
+def test_folds_that_share_a_process_can_teach_with_bags_that_others_judged(small, tmp_path):
+    sets = ["features.standardise=false", "training.epochs=1", "splits.folds=3"]
+    outcomes = run_jobs(plan(read_experiment(small / "small.toml", sets), tmp_path))
+    assert [outcome.reason for outcome in outcomes if outcome.status != "done"] == []
+
+
+def test_baselines_stand_beside_the_models(small, tmp_path):
+    sets = ['baselines.names=["null", "site", "expression"]', "baselines.with_clinical=true", "training.epochs=1"]
+    jobs = plan(read_experiment(small / "small.toml", sets), tmp_path)
+    run_jobs(jobs)
+    facts = json.loads((tmp_path / "run.json").read_text())
+    labels = [method["label"] for method in facts["methods"]]
+    assert labels[:6] == ["vgat", "attnmil", "snn", "null", "site only", "expression + Cox"]
+    assert read_run(tmp_path).methods[3].complete == (0, 1)

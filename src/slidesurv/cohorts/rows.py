@@ -10,12 +10,13 @@ from slidesurv.cohorts.columns import EventRule, event_rule, find_column, patien
 from slidesurv.errors import DataError, listing
 from slidesurv.files import check_id, is_number
 
-__all__ = ["COVARIATES", "Row", "parse_rows", "refuse_contradictions", "refuse_invalid"]
+__all__ = ["CLINICAL", "COVARIATES", "Row", "parse_rows", "refuse_contradictions", "refuse_invalid"]
 
 log = logging.getLogger(__name__)
 
 PATHS = ("slide_path", "wsi", "FILENAME")  # columns that hold files, not ids
-COVARIATES = ("age", "sex", "is_female", "stage", "grade", "oncotree_code", "rna_id")
+CLINICAL = ("age", "sex", "is_female", "stage", "grade", "oncotree_code")  # what a physician knows of the outlook
+COVARIATES = (*CLINICAL, "rna_id", "race", "ethnicity", "ancestry", "year", "date")
 TEXTS = ("rna_id",)  # covariates that are names, though some look like numbers
 LONGEST = 1200.0  # months; a longer follow-up is a table in days
 MISSING = {"", "na", "nan", "n/a", "none", "null", "not available", "not reported"}

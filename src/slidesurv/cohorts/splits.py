@@ -3,9 +3,9 @@
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,20 +16,47 @@ from slidesurv.files import read_csv, read_json, sha256, write_json
 from slidesurv.seeds import seed_for
 from slidesurv.types import Cohort, Split
 
-__all__ = ["carve_tune", "kfold", "read_mcat_splits", "read_splits", "write_splits"]
+__all__ = [
+    "Carve",
+    "Parts",
+    "carve_tune",
+    "complete",
+    "kfold",
+    "left_out",
+    "read_mcat_splits",
+    "read_splits",
+    "repeat_seed",
+    "require_folds",
+    "rounds",
+    "strata",
+    "stratified",
+    "write_splits",
+]
 
 log = logging.getLogger(__name__)
 
+Parts: TypeAlias = tuple[tuple[str, ...], tuple[str, ...]]  # who goes on teaching, and who tunes
 
-def kfold(cohort: Cohort, *, folds: int = 5, seed: int = 0, tune: float = 0.2, n_bins: int = 4) -> tuple[Split, ...]:
+
+class Carve(Protocol):
+    """How a tuning part is taken from training patients."""
+
+    def __call__(self, cohort: Cohort, *, tune: float, seed: int, n_bins: int = 4) -> Parts:
+        """Give the ids that remain, and those taken."""
+
+
+def kfold(
+    cohort: Cohort, *, folds: int = 5, repeats: int = 1, seed: int = 0, tune: float = 0.2, n_bins: int = 4
+) -> tuple[Split, ...]:
     """Divide patients into folds that have as many early deaths, late deaths, and living patients as each other.
 
     Patients are put in strata of event × time bin, shuffled within them, laid end to end, and dealt to the folds in
     turn. So every stratum, and the cohort, is divided to within one patient, and small strata need no merging.
 
     Args:
-        cohort: patients; each is judged once.
+        cohort: patients; each is judged once a repeat.
         folds: at least two.
+        repeats: how often to divide anew; the folds of one repeat follow those of the one before.
         seed: of the shuffles.
         tune: share of each fold's other patients that is kept for tuning; 0 keeps none.
         n_bins: time bins of the strata, cut at quantiles of the deaths' times; a model's bins are another matter.
@@ -37,6 +64,23 @@ def kfold(cohort: Cohort, *, folds: int = 5, seed: int = 0, tune: float = 0.2, n
     Raises:
         ConfigError: folds is below two, or above the number of patients.
         DataError: there are fewer than two deaths a fold, or a tuning part would have none.
+    """
+    require_folds(cohort, folds)
+    splits: list[Split] = []
+    for repeat in range(repeats):
+        own = repeat_seed(seed, repeat)
+        order = np.array(cohort.ids, object)[stratified(cohort, n_bins, seed_for("kfold", own))]
+        tests = [order[number::folds].tolist() for number in range(folds)]
+        splits += complete(cohort, tests, carve_tune, tune=tune, seed=own, n_bins=n_bins)
+    return tuple(splits)
+
+
+def require_folds(cohort: Cohort, folds: int) -> None:
+    """Check that a cohort is large enough for a number of folds.
+
+    Raises:
+        ConfigError: folds is below two, or above the number of patients.
+        DataError: there are fewer than two deaths a fold.
     """
     if folds < 2:
         raise ConfigError(f"folds is {folds}. At least 2 are needed, so that everybody is judged by somebody else.")
@@ -51,17 +95,36 @@ def kfold(cohort: Cohort, *, folds: int = 5, seed: int = 0, tune: float = 0.2, n
         raise DataError(
             f"Cohort '{cohort.name}' has {deaths} deaths, too few for {folds} folds with 2 each: {possible}."
         )
-    fold = np.empty(len(cohort), np.int64)
-    fold[_stratified(cohort, n_bins, seed_for("kfold", seed))] = np.arange(len(cohort)) % folds
+
+
+def repeat_seed(seed: int, repeat: int) -> int:
+    """The seed of one repeat; the first has the seed itself, so that more repeats leave its folds as they are."""
+    return seed_for(seed, "repeat", repeat) if repeat else seed
+
+
+def complete(
+    cohort: Cohort, tests: Iterable[Collection[str]], carve: Carve, *, tune: float, seed: int, n_bins: int
+) -> list[Split]:
+    """Make a split of each test part: everybody else teaches, but for those who are carved off to tune.
+
+    Args:
+        cohort: everybody.
+        tests: ids, a test part each.
+        carve: `carve_tune`, or what takes its arguments.
+        tune: share to carve.
+        seed: of the carving; each split has its own of it.
+        n_bins: for ``carve``.
+    """
     splits = []
-    for number in range(folds):
-        test = [patient for patient, own in zip(cohort.ids, fold, strict=True) if own == number]
-        others = cohort.subset(set(cohort.ids) - set(test))
-        splits.append(Split(*carve_tune(others, tune=tune, seed=seed_for(seed, number), n_bins=n_bins), tuple(test)))
-    return tuple(splits)
+    for number, test in enumerate(tests):
+        judged = set(test)
+        others = cohort.subset(set(cohort.ids) - judged)
+        carved = carve(others, tune=tune, seed=seed_for(seed, number), n_bins=n_bins)
+        splits.append(Split(*carved, tuple(patient for patient in cohort.ids if patient in judged)))
+    return splits
 
 
-def carve_tune(cohort: Cohort, *, tune: float, seed: int, n_bins: int = 4) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def carve_tune(cohort: Cohort, *, tune: float, seed: int, n_bins: int = 4) -> Parts:
     """Take a tuning part from training patients, evenly spaced along the strata of `kfold`.
 
     Args:
@@ -83,7 +146,7 @@ def carve_tune(cohort: Cohort, *, tune: float, seed: int, n_bins: int = 4) -> tu
         return cohort.ids, ()
     take = round(tune * len(cohort))
     places = (np.arange(take) + 0.5) * len(cohort) / max(take, 1)
-    chosen = set(np.array(cohort.ids, object)[_stratified(cohort, n_bins, seed)[places.astype(np.int64)]])
+    chosen = set(np.array(cohort.ids, object)[stratified(cohort, n_bins, seed)[places.astype(np.int64)]])
     taken, rest = cohort.subset(chosen), cohort.subset(set(cohort.ids) - chosen)
     for part in (taken, rest):
         if not any(patient.event for patient in part):
@@ -95,15 +158,38 @@ def carve_tune(cohort: Cohort, *, tune: float, seed: int, n_bins: int = 4) -> tu
     return rest.ids, taken.ids
 
 
-def _stratified(cohort: Cohort, n_bins: int, seed: int) -> NDArray[np.int64]:
-    """Order patients by stratum, at random within one."""
+def strata(cohort: Cohort, n_bins: int) -> NDArray[np.int64]:
+    """(B,) stratum of each patient: the time bin, and n_bins more for a death."""
     time = np.array([patient.time for patient in cohort])
     event = np.array([patient.event for patient in cohort])
     inner = np.linspace(0, 1, n_bins + 1)[1:-1]
     edges = np.quantile(time[event] if event.any() else time, inner)
-    stratum = event * n_bins + np.searchsorted(edges, time, side="right")
-    shuffled = np.random.default_rng(seed).permutation(len(time))
-    return shuffled[np.argsort(stratum[shuffled], kind="stable")]
+    return event * n_bins + np.searchsorted(edges, time, side="right")
+
+
+def stratified(cohort: Cohort, n_bins: int, seed: int) -> NDArray[np.int64]:
+    """Order patients by stratum, at random within one."""
+    shuffled = np.random.default_rng(seed).permutation(len(cohort))
+    return shuffled[np.argsort(strata(cohort, n_bins)[shuffled], kind="stable")]
+
+
+def rounds(splits: Sequence[Split]) -> tuple[int, ...]:
+    """Say to which repeat each fold belongs: a new one begins with the first fold that judges somebody again."""
+    numbers: list[int] = []
+    judged: set[str] = set()
+    repeat = 0
+    for split in splits:
+        if judged & set(split.test):
+            repeat, judged = repeat + 1, set()
+        judged |= set(split.test)
+        numbers.append(repeat)
+    return tuple(numbers)
+
+
+def left_out(cohort: Cohort, splits: Sequence[Split]) -> tuple[str, ...]:
+    """Patients of a cohort who stand in no part of any fold, such as those of a group that is not known."""
+    known = {patient for split in splits for patient in (*split.train, *split.tune, *split.test)}
+    return tuple(patient for patient in cohort.ids if patient not in known)
 
 
 def read_mcat_splits(
@@ -151,16 +237,18 @@ def _read_mcat_file(path: Path, cohort: Cohort) -> Split:
     return _of_cohort(cohort, columns["train"], tuning, test, where=path)
 
 
-def write_splits(path: Path, splits: Sequence[Split], *, origin: str) -> None:
+def write_splits(path: Path, splits: Sequence[Split], *, origin: str, left_out: Sequence[str] = ()) -> None:
     """Write ``splits.json`` with a hash of its content.
 
     Args:
         path: where.
         splits: one a fold.
         origin: how they were made, for whoever reads the file.
+        left_out: patients of the cohort who stand in no part of any fold, on purpose.
     """
     folds = [{"train": split.train, "tune": split.tune, "test": split.test} for split in splits]
     content = json.loads(json.dumps({"schema_version": 1, "origin": origin, "splits": folds}))
+    content |= {"left_out": list(left_out)} if left_out else {}
     write_json(path, {**content, "sha256": _digest(content)})
 
 
@@ -169,7 +257,7 @@ def read_splits(path: Path, cohort: Cohort, *, merge_tune: bool = False) -> tupl
 
     Args:
         path: what `write_splits` wrote.
-        cohort: every patient must stand in every fold.
+        cohort: every patient must stand in every fold, but for those whom the file leaves out.
         merge_tune: let the tuning part teach.
 
     Raises:
@@ -181,11 +269,16 @@ def read_splits(path: Path, cohort: Cohort, *, merge_tune: bool = False) -> tupl
             f"'{path}' is not what was written: its sha256 does not fit its content. "
             "Restore the file, or make the splits again with 'slidesurv split'."
         )
+    placed = cohort.subset(set(cohort.ids) - set(content.get("left_out", ())))
     splits = [
-        _of_cohort(cohort, *(fold[part] for part in ("train", "tune", "test")), where=path)
+        _of_cohort(placed, *(fold[part] for part in ("train", "tune", "test")), where=path)
         for fold in content["splits"]
     ]
-    _require_one_judgement(splits, cohort, path)
+    if empty := [number for number, split in enumerate(splits) if not (split.train and split.test)]:
+        raise DataError(
+            f"Folds {listing(empty)} of '{path}' have nobody of cohort '{cohort.name}' to teach or to judge. "
+            "Make the splits again with 'slidesurv split'."
+        )
     return tuple(map(_without_tune, splits)) if merge_tune else tuple(splits)
 
 

@@ -10,8 +10,10 @@ from slidesurv.cohorts.clinical import describe, read_manifest
 from slidesurv.cohorts.columns import EventRule
 from slidesurv.cohorts.dataset import Dataset
 from slidesurv.cohorts.fold import Embedding, Fold, fit_fold
+from slidesurv.cohorts.group_folds import column_of, group_fold, temporal_fold
 from slidesurv.cohorts.imports import read_mcat, read_mcat_genomics
-from slidesurv.cohorts.splits import kfold, read_mcat_splits, read_splits, write_splits
+from slidesurv.cohorts.site_folds import leave_site_out, site_kfold
+from slidesurv.cohorts.splits import kfold, left_out, read_mcat_splits, read_splits, write_splits
 from slidesurv.config import CohortSection, Experiment, GenomicSection, SplitSection
 from slidesurv.errors import ConfigError
 from slidesurv.files import sha256, write_csv
@@ -115,7 +117,8 @@ class Study:
 
     def write(self, folder: Path) -> None:
         """Write ``splits.json``, ``audit.csv``, and ``dropped.csv`` if patients were left out."""
-        write_splits(folder / "splits.json", self.splits, origin=self.experiment.splits.kind)
+        nowhere = left_out(self.dataset.cohort, self.splits)
+        write_splits(folder / "splits.json", self.splits, origin=self.experiment.splits.kind, left_out=nowhere)
         write_csv(folder / "audit.csv", audit(self.dataset.cohort, self.splits), AUDIT_COLUMNS)
         if dropped := self.dataset.cohort.dropped:
             rows = [{"patient_id": patient, "reason": reason} for patient, reason in dropped]
@@ -168,12 +171,21 @@ def read_folds(section: SplitSection, cohort: Cohort, *, two_parts: bool = False
         cohort: whom.
         two_parts: keep no tuning part: its patients teach.
     """
-    tune = 0.0 if two_parts else section.tune
-    if section.kind == "kfold" or section.path is None:
-        return kfold(cohort, folds=section.folds, seed=section.seed, tune=tune)
-    if section.kind == "mcat-csv":
-        return read_mcat_splits(section.path, cohort, tune=tune, seed=section.seed, merge_tune=two_parts)
-    return read_splits(section.path, cohort, merge_tune=two_parts)
+    tune, seed = 0.0 if two_parts else section.tune, section.seed
+    if section.path is not None and section.kind == "mcat-csv":
+        return read_mcat_splits(section.path, cohort, tune=tune, seed=seed, merge_tune=two_parts)
+    if section.path is not None and section.kind == "file":
+        return read_splits(section.path, cohort, merge_tune=two_parts)
+    if section.kind == "leave-site-out":
+        return leave_site_out(cohort, least=section.site_deaths, seed=seed, tune=tune)
+    if section.kind == "group":
+        group, judge = column_of(cohort, section.column, section.path), section.unknown == "judge"
+        return (group_fold(cohort, group, teach=section.teach, unknown_judge=judge, seed=seed, tune=tune),)
+    if section.kind == "temporal":
+        moment = column_of(cohort, section.column, section.path)
+        return (temporal_fold(cohort, moment, until=section.until, share=1 / section.folds, seed=seed, tune=tune),)
+    make = site_kfold if section.kind == "site" else kfold
+    return make(cohort, folds=section.folds, repeats=section.repeats, seed=seed, tune=tune)
 
 
 def _event_rule(section: CohortSection) -> EventRule | None:

@@ -202,7 +202,6 @@ class Panther(SurvivalModel):
             self._kept[key] = summary
         return summary
 
-    @torch.inference_mode(False)  # what is kept from a prediction may be taught with later
     @torch.no_grad()
     def _fit(self, features: Tensor) -> Tensor:
         """(N, D) → `_summary` of the patient's mixture."""

@@ -31,6 +31,6 @@ def gigaflops(name: str, *, tiles: int = 10_000, sizes: Sizes = USUAL) -> float:
     groups = tuple(torch.zeros(size) for size in sizes.groups)
     genomics = Genomics(groups, torch.zeros(sizes.embedding), torch.zeros(sizes.expression))
     unknown = SurvivalTarget(torch.zeros(1), torch.zeros(1, dtype=torch.bool), torch.zeros(1).long())
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
         show(model, PatientData("cost", bag, genomics, unknown))
     return counter.get_total_flops() / 1e9

@@ -28,6 +28,7 @@ from slidesurv.files import read_json, sha256, write_csv, write_json
 from slidesurv.registry import models
 from slidesurv.seeds import seed_for
 from slidesurv.survival.bins import assign
+from slidesurv.training.baselines import beside
 from slidesurv.training.bundle import write_bundle
 from slidesurv.training.device import fast_matmul, peak_memory, pick_device
 from slidesurv.training.fit import Progress, fit
@@ -45,6 +46,7 @@ __all__ = ["Job", "able", "plan", "run_fold", "run_jobs"]
 NOT_NUMBERS: Any = {
     "name": True,
     "models": True,
+    "baselines": True,
     "cohort": {"table", "features", "expression", "embeddings"},
     "genomics": {"signatures", "counts"},
     "splits": {"path"},
@@ -117,7 +119,11 @@ def run_jobs(
     study.write(folder)
     tasks = [Task(job.name, run_fold, (text, job.place, job.seed, job.fold, folder), job.finished) for job in jobs]
     outcomes = run(tasks, workers=workers, report=report)
-    write_json(folder / "run.json", describe_run(study, folder, command, outcomes))
+    facts = describe_run(study, folder, command, outcomes)
+    for methods, failures in beside(study, folder, facts["methods"]):
+        facts["methods"] = [*facts["methods"], *methods]
+        facts["failures"] = [*facts["failures"], *failures]
+    write_json(folder / "run.json", facts)
     return outcomes
 
 

@@ -190,7 +190,7 @@ def _judge(model: SurvivalModel, read: Read, watch: Sequence[str], recipe: Train
     """NLL per patient, or per death under Cox, and C-index of patients that do not teach."""
     model.eval()
     outputs, targets = [], []
-    with torch.inference_mode():
+    with torch.no_grad():
         for patient in map(read, watch):
             outputs.append(_answer(model, patient, recipe))
             targets.append(patient.target)

@@ -25,7 +25,7 @@ def answers(
     """Ask a model about patients, one by one, all tiles, nothing random."""
     model.eval()
     for patient in patients:
-        with torch.inference_mode(), autocast(patient.bag.features.device, precision):
+        with torch.no_grad(), autocast(patient.bag.features.device, precision):
             output = show(model, patient)
         yield patient, output
 
@@ -44,7 +44,7 @@ def prediction(patient: PatientData, output: ModelOutput) -> dict[str, Any]:
 
 def diagnoses(model: SurvivalModel, bags: Iterable[Bag]) -> list[dict[str, Any]]:
     """What the model says of its own mechanism, a row a bag; no rows for a model that says nothing."""
-    with torch.inference_mode():
+    with torch.no_grad():
         rows = [{"patient_id": bag.patient, **model.diagnose(bag)} for bag in bags]
     return [row for row in rows if len(row) > 1]
 
@@ -93,7 +93,7 @@ def rejudged(
     names = list(rebuilt)
     donors = dict(zip(names, [*names[1:], *names[:1]], strict=True))  # everybody gets the next one's
     risks: dict[str, dict[str, float]] = {}
-    with torch.inference_mode():
+    with torch.no_grad():
         for patient in patients:
             own, other = rebuilt[patient.id], rebuilt[donors[patient.id]]
             zeroed = model.rejudge(patient.bag, torch.zeros_like(own))

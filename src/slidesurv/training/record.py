@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slidesurv.cohorts.audit import audit, verdict
+from slidesurv.cohorts.confounding import site_effect
 from slidesurv.errors import ConfigError, DataError, listing
 from slidesurv.files import read_json
 from slidesurv.registry import models
@@ -81,13 +82,18 @@ def describe_run(study: Study, folder: Path, command: str, outcomes: Sequence[Ou
         "methods": [_describe_method(row, folder) for row in experiment.models],
         "cohort": study.facts(),
         "dropped": [{"patient_id": patient, "reason": reason} for patient, reason in cohort.dropped],
-        "audit_verdict": verdict(audit(cohort, study.splits)),
+        "audit_verdict": [*verdict(audit(cohort, study.splits)), *_site_verdict(study)],
         "planted": read_json(planted) if planted.exists() else None,
         "settings": _settings(study),
         "versions": {package: version(package) for package in PACKAGES},
         "command": command,
         "failures": [{"name": o.name, "reason": o.reason} for o in outcomes if o.status == "failed"],
     }
+
+
+def _site_verdict(study: Study) -> list[str]:
+    effect = site_effect(study.dataset.cohort, study.splits)
+    return [] if effect is None else [str(effect)]
 
 
 def _describe_method(row: ModelSection, folder: Path) -> dict[str, Any]:

@@ -146,6 +146,7 @@ def test_the_same_table_gives_the_same_bytes_and_whole_numbers_no_decimals(tmp_p
     for name in ("one.csv.gz", "two.csv.gz", "t.csv"):
         write_expression(tmp_path / name, table)
     assert (tmp_path / "one.csv.gz").read_bytes() == (tmp_path / "two.csv.gz").read_bytes()
+    assert (tmp_path / "one.csv.gz").read_bytes()[4:8] == bytes(4)  # no time of writing
     assert (tmp_path / "t.csv").read_text() == "patient_id,a,b\nP1,0,12\n"
     assert gzip.decompress((tmp_path / "one.csv.gz").read_bytes()) == (tmp_path / "t.csv").read_bytes()
 

@@ -1,5 +1,6 @@
 """A feature folder is read as its tool left it, and whatever cannot be used is named."""
 
+import json
 import os
 from pathlib import Path
 
@@ -203,15 +204,15 @@ def test_the_width_is_that_of_the_slides_asked_for(tmp_path):
 def test_missing_slides_are_listed_with_what_makes_them(tmp_path):
     write_h5(tmp_path / "a.h5", features=FEATURES)
     with pytest.raises(
-        DataError, match=r"8 of 9 slides of cohort 'c' have no features in .*'S0', .* and 4 more\. Make them"
+        DataError, match=r"8 of 9 slides of cohort 'c' have no features in .*'S0', .* and 4 more\. Run 'slidesurv encode'"
     ):
         FeatureStore(tmp_path).check(["a", *(f"S{n}" for n in range(8))], cohort="c")
-    with pytest.raises(DataError, match=r"Slide 'S0' has no features in .*\. Make them with TRIDENT"):
+    with pytest.raises(DataError, match=r"Slide 'S0' has no features in .*\. Run 'slidesurv encode', or name"):
         FeatureStore(tmp_path).read("S0")
 
 
 def test_an_empty_folder_is_no_store(tmp_path):
-    with pytest.raises(DataError, match=r"holds no feature files.*Make them with TRIDENT.*name the folder"):
+    with pytest.raises(DataError, match=r"holds no feature files.*Run 'slidesurv encode'.*name the folder"):
         FeatureStore(tmp_path)
 
 
@@ -273,6 +274,65 @@ def test_the_fingerprint_does_not_read_files_to_their_end(tmp_path, suffix):
     before = bytes_read()
     store.fingerprint(["s"])
     assert bytes_read() - before < tiles.nbytes / 10
+
+
+def write_slideflow(folder: Path, settings: str = "") -> Path:
+    folder.mkdir(exist_ok=True)
+    torch.save(torch.from_numpy(FEATURES), folder / "s.pt")
+    np.savez(folder / "s.index.npz", COORDS.astype(np.float32) + 0.4)
+    (folder / "bags_config.json").write_text(settings or json.dumps(SLIDEFLOW), encoding="utf-8")
+    return folder
+
+
+SLIDEFLOW = {"extractor": {"class": "slideflow.model.extractors.uni", "kwargs": {"tile_px": 256}}, "tile_px": 256,
+             "tile_um": 128, "normalizer": {"method": "macenko", "fit": [1, 2]}, "num_features": 3}  # fmt: skip
+
+
+def test_slideflow_bags_are_read_with_their_corners_and_their_origin(tmp_path):
+    store = FeatureStore(write_slideflow(tmp_path))
+    features, coords = store.read("s")
+    assert store.slides == ("s",) and features.tolist() == FEATURES.tolist() and coords.tolist() == COORDS.tolist()
+    origin = "extractor=slideflow.model.extractors.uni, tile_px=256, tile_um=128, normalizer=macenko"
+    assert store.header("s").origin == origin
+    assert store.attributes("s") == {}
+
+
+def test_slideflow_bags_without_normalisation_say_nothing_of_it(tmp_path):
+    write_slideflow(tmp_path, json.dumps({**SLIDEFLOW, "normalizer": None}))
+    assert "normalizer" not in FeatureStore(tmp_path).header("s").origin
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [(COORDS[:2], r"coords has shape \(2, 2\)"), (np.array([object()]), "no coordinates that can be read"), (None, "no coor")],
+)
+def test_a_slideflow_index_that_cannot_be_used_is_named(tmp_path, index, message):
+    write_slideflow(tmp_path)
+    if index is None:
+        (tmp_path / "s.index.npz").write_bytes(b"PK\3\4 cut")
+    else:
+        np.savez(tmp_path / "s.index.npz", index)
+    with pytest.raises(DataError, match=rf"s\.index\.npz'.*{message}"):
+        FeatureStore(tmp_path).read("s")
+
+
+def test_settings_of_slideflow_that_are_none_are_named(tmp_path):
+    with pytest.raises(DataError, match=r"bags_config\.json' is no table of settings"):
+        FeatureStore(write_slideflow(tmp_path, "[]")).header("s")
+
+
+def test_a_file_tells_its_attributes_wherever_they_stand(tmp_path):
+    write_features(tmp_path / "s.h5", FEATURES, COORDS, encoder="uni", attributes={"mpp_target": 0.5})
+    said = FeatureStore(tmp_path).attributes("s")
+    assert (said["encoder"], said["name"], said["mpp_target"], said["dtype"]) == ("uni", "s", 0.5, "float32")
+    assert len(said["coords_sha256"]) == 64
+
+
+def test_a_digest_is_of_values_and_places_and_not_of_names(tmp_path):
+    for slide, shift in (("a", 0), ("b", 0), ("c", 1)):
+        write_features(tmp_path / f"{slide}.h5", FEATURES, COORDS + shift, encoder=slide)
+    store = FeatureStore(tmp_path)
+    assert store.digest("a") == store.digest("b") != store.digest("c")
 
 
 @pytest.mark.parametrize(("slide", "tiles"), [("TCGA-AD-6964-01Z-00-DX1", 777), ("TCGA-3X-AAVA-01Z-00-DX1", 180)])

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from slidesurv.report.drawing import BLUE, GREEN, INK, ORANGE, PURPLE, Picture, canvas, style, svg
+from slidesurv.report.estimate import p_text
 from slidesurv.report.run import FoldResult, Method, Numbers, Run
 from slidesurv.report.table import Comparison
 from slidesurv.survival.accuracy import calibration, survival_at
@@ -42,12 +43,13 @@ def overview(comparison: Sequence[Comparison]) -> Picture:
 def risk_groups(run: Run, method: Method, name: str) -> Picture:
     """Draw the survival of patients called high and low risk, with the numbers still at risk.
 
-    The cut is the median risk of each fold's training patients; over seeds the majority counts, and a draw is high.
+    The cut is the median risk of each fold's training patients; over seeds, and folds that judge a patient again, the
+    majority counts, and a draw is high.
     """
     if not method.complete:
         return Picture("", UNFINISHED)
-    time, event, fold = method.follow_up()
-    high = method.pool(lambda result: result.risk >= result.cut).mean(0) >= 0.5  # (B,)
+    time, event, fold = method.first()
+    high = method.mean(lambda result: result.risk >= result.cut) >= 0.5  # (P,)
     with style():
         figure, (axes,) = canvas(4.6, 3.7)
         axes.set(xlim=(0, time.max() * 1.02), ylim=(0, 1.02), ylabel="alive", title=run.titled(method))
@@ -72,7 +74,7 @@ def _compared(time: Numbers, event: Mask, high: Mask, fold: NDArray[np.int64]) -
     p = math.nan if high.all() or not high.any() else log_rank(time, event, high, strata=fold).p
     if math.isnan(p):
         return f"{counts}. No log-rank test: it needs deaths, and both groups in one fold."
-    return f"{counts}; log-rank p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}, stratified by fold."
+    return f"{counts}; log-rank {p_text(p)}, stratified by fold."
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +111,11 @@ def calibrated(run: Run, method: Method, name: str) -> Picture:
     """Draw the survival that was promised against the survival that came, at the cohort's median follow-up."""
     if not method.complete:
         return Picture("", UNFINISHED)
-    if all(result.survival.shape[1] == 1 for result in method.results.values()):
+    if not method.has_curves:
         return Picture("", "This method gives a hazard ratio, not a survival curve: there is nothing to calibrate.")
-    time, event, _ = method.follow_up()
+    time, event, _ = method.first()
     month = _horizon(run, time)
-    alive = method.pool(lambda result: survival_at(result.edges, result.survival, month)).mean(0)  # (B,)
+    alive = method.mean(lambda result: survival_at(result.edges, result.survival, month))  # (P,)
     groups = calibration(time, event, alive, at=month)
     with style():
         figure, (axes,) = canvas(3.4, 3.3)
@@ -173,11 +175,9 @@ def _lines(axes: Axes, results: Sequence[FoldResult], columns: Mapping[str, str]
     """Draw the columns that were measured, or say that none was."""
     measured = [name for name in columns if any(np.isfinite(r.history.get(name, np.nan)).any() for r in results)]
     for name in measured:
-        for result in (each for each in results if name in each.history):
-            epochs, values = result.history["epoch"], result.history[name]
-            kept = epochs == result.epoch
-            axes.plot(epochs, values, color=columns[name], linewidth=0.8, alpha=0.5)
-            axes.plot(epochs[kept], values[kept], "o", color=columns[name], markersize=3)
+        epochs, values, kept = _joined([result for result in results if name in result.history], name)
+        axes.plot(epochs, values, color=columns[name], linewidth=0.8, alpha=0.5)
+        axes.plot(epochs[kept], values[kept], "o", color=columns[name], markersize=3)
         axes.plot([], [], color=columns[name], label=name.replace("_", " "))
     if measured:
         axes.legend(fontsize=8)
@@ -185,3 +185,11 @@ def _lines(axes: Axes, results: Sequence[FoldResult], columns: Mapping[str, str]
     else:
         axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center")
         axes.set(xticks=[], yticks=[])
+
+
+def _joined(results: Sequence[FoldResult], name: str) -> tuple[Numbers, Numbers, Mask]:
+    """One column of all trainings as a single broken line, which draws sooner than dozens, and the points to mark."""
+    epochs = [np.append(result.history["epoch"], np.nan) for result in results]
+    values = [np.append(result.history[name], np.nan) for result in results]
+    kept = [known == result.epoch for known, result in zip(epochs, results, strict=True)]
+    return np.concatenate(epochs), np.concatenate(values), np.concatenate(kept)

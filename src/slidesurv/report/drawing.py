@@ -17,7 +17,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["BLUE", "GREEN", "INK", "ORANGE", "PURPLE", "Picture", "canvas", "style", "svg"]
+__all__ = ["BLUE", "GREEN", "INK", "ORANGE", "PURPLE", "Picture", "canvas", "standalone", "style", "svg"]
 
 INK = "#010203"  # a stand-in: no picture keeps it
 BLUE, ORANGE, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
@@ -28,6 +28,10 @@ PAINT = {
     GREEN: f"var(--green, {GREEN})",
     PURPLE: f"var(--purple, {PURPLE})",
 }
+ALONE = (
+    "<style>svg { color: #1b1d21; background: #fff } @media (prefers-color-scheme: dark) { svg { color: #e7e9ed; "
+    "background: #15171b; --blue: #56b4e9; --orange: #f0a04b; --green: #3cc79b; --purple: #dd9bc0 } }</style>"
+)
 STYLE: dict[Any, Any] = {
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
@@ -91,6 +95,11 @@ def svg(figure: Figure, *, name: str, alt: str) -> str:
     text = re.sub(r"<style.*?</style>|<metadata>.*?</metadata>", "", text, flags=re.DOTALL)  # the latter holds the date
     text = re.sub(r"<[^>]+>", lambda tag: _adapt(tag[0], name), text)
     return text.replace("<svg ", f'<svg role="img" aria-label="{escape(alt)}" ', 1)
+
+
+def standalone(picture: str) -> str:
+    """Turn an ``<svg>`` element into a file, with colours of its own for light and dark."""
+    return f"{re.sub('(<svg[^>]*>)', lambda tag: tag[0] + ALONE, picture, count=1)}\n"
 
 
 def _adapt(tag: str, name: str) -> str:

@@ -2,8 +2,11 @@
 
 import math
 from dataclasses import dataclass
+from typing import Self
 
-__all__ = ["DASH", "Estimate"]
+from slidesurv.survival.evidence import Metric
+
+__all__ = ["DASH", "Estimate", "p_text"]
 
 DASH = "—"
 
@@ -23,6 +26,15 @@ class Estimate:
     high: float = math.nan
     note: str = ""
 
+    @classmethod
+    def of(cls, metric: Metric) -> Self:
+        """A metric with the percentile interval of its resamples."""
+        if math.isnan(metric.value):
+            return cls(note=metric.note)
+        missing = metric.undefined
+        left_out = f"{missing} of {len(metric.samples)} resamples have no value and are left out" if missing else ""
+        return cls(metric.value, *metric.interval, note="; ".join(filter(None, (metric.note, left_out))))
+
     def __str__(self) -> str:
         return self.text()
 
@@ -37,3 +49,10 @@ class Estimate:
     def excludes(self, nothing: float) -> bool:
         """Whether the interval stands clear of the value that would mean nothing."""
         return not self.low <= nothing <= self.high and not math.isnan(self.low)
+
+
+def p_text(p: float) -> str:
+    """``p = 0.031``, ``p < 0.001``, or a dash."""
+    if math.isnan(p):
+        return DASH
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"

@@ -1,22 +1,25 @@
 """The report: one self-contained page that says what was found, how sure that is, and what could not be made."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from slidesurv.files import write_text
 from slidesurv.report.curves import calibrated, learning, overview, risk_groups
+from slidesurv.report.differences import Difference, judge_differences, verdict
 from slidesurv.report.drawing import Picture
+from slidesurv.report.forest import forest
+from slidesurv.report.jury import Jury
+from slidesurv.report.metrics import Accuracy, measure, write_metrics
 from slidesurv.report.planted import find, picture
 from slidesurv.report.read import read_run
 from slidesurv.report.reconstruction import ablate, judge
+from slidesurv.report.render import render
 from slidesurv.report.run import Method, Run
-from slidesurv.report.table import Comparison, compare, write_tables
-from slidesurv.report.words import MEANINGS, found, headline, used, without_folders
+from slidesurv.report.table import Comparison, compare, write_comparison
+from slidesurv.report.words import MEANINGS, found, headline, used
 
 __all__ = ["write_report"]
 
@@ -28,7 +31,7 @@ FACTS = ("name", "patients", "slides", "deaths", "event_share", "median_follow_u
 
 
 def write_report(folder: Path, *, output: Path | None = None, reference: str | None = None) -> Path:
-    """Write the page of a run, and beside it ``comparison.csv``, ``comparison.md`` and ``metrics.json``.
+    """Write the page of a run and, beside it, ``comparison.csv`` and ``.md``, ``metrics.csv`` and ``.json``.
 
     The same run gives the same bytes.
 
@@ -44,21 +47,29 @@ def write_report(folder: Path, *, output: Path | None = None, reference: str | N
         DataError: this is no run folder, or a file of it is broken.
         ConfigError: no method has the reference's slug.
     """
-    run = read_run(folder)
-    comparison = compare(run, reference=reference)
+    jury = Jury(read_run(folder))
+    comparison = compare(jury, reference=reference)
+    differences, accuracy = judge_differences(jury, comparison), measure(jury)
     page = output or folder / "report.html"
-    write_tables(comparison, page.parent)
-    write_text(page, _render(run, comparison))
+    write_comparison(comparison, page.parent)
+    write_metrics(comparison, differences, accuracy, page.parent)
+    write_text(page, _render(jury, comparison, differences, accuracy))
     return page
 
 
-def _render(run: Run, comparison: list[Comparison]) -> str:
-    loader = PackageLoader("slidesurv.report", ".")
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters.update(plain=without_folders, drawn=_drawn, number=_number)
-    return environment.get_template("page.html.j2").render(
+def _render(jury: Jury, comparison: Sequence[Comparison], differences: Sequence[Difference], accuracy: Accuracy) -> str:
+    run = jury.run
+    return render(
+        "page.html.j2",
         run=run,
+        mark=run.stamp,
+        jury=jury,
         comparison=comparison,
+        notes=[f"{row.label}: {note}." for row in comparison for note in row.notes],
+        differences=differences,
+        verdict=verdict(differences, comparison[0].reference),
+        accuracy=accuracy,
+        forest=forest(accuracy),
         protocol=PROTOCOLS[run.protocol],
         headline=headline(comparison),
         overview=overview(comparison),
@@ -68,7 +79,7 @@ def _render(run: Run, comparison: list[Comparison]) -> str:
         ablations=[
             (row, ablation, used(ablation.lost))
             for row, method in zip(comparison, run.methods, strict=True)
-            for ablation in ablate(method)
+            for ablation in ablate(jury, method)
         ],
         diagnostics=[row for method in run.methods for row in _diagnostics(method)],
         truths=[(method, truth := find(run, method), found(truth)) for method in run.methods],
@@ -119,21 +130,3 @@ def _training(method: Method) -> Mapping[str, Any]:
     span = str(epochs[0]) if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}"
     seconds = sum(result.seconds for result in results)
     return {"method": method, "seconds": seconds, "epochs": span, "finished": len(results)}
-
-
-def _drawn(shown: Picture) -> Markup:
-    """An svg of ours is markup: matplotlib has escaped every text in it."""
-    return Markup(shown.svg)
-
-
-def _number(value: object) -> str:
-    """Three significant digits for a fraction, all digits of a whole number, the words of a word."""
-    if value is None or value == "":
-        return "—"
-    try:
-        number = float(str(value))
-    except ValueError:
-        return str(value)
-    if not np.isfinite(number):
-        return "—"
-    return f"{number:,.0f}" if number == int(number) else f"{number:.3g}"

@@ -40,9 +40,10 @@ def _pairs(run: Run, method: Method) -> tuple[Numbers, Numbers]:
     """
     if not method.complete:
         return np.empty(0), np.empty(0)
-    rank = method.pool(lambda result: rankdata(result.risk)).mean(0)  # halves before the division: ties stay ties
-    place = (rank - 0.5) / method.pool(lambda result: np.full(len(result.risk), len(result.risk)))[0]
-    patients = method.pool(lambda result: np.array(result.patients))[0]
+    rank = method.mean(lambda result: rankdata(result.risk))  # halves before the division: ties stay ties
+    place = (rank - 0.5) / method.mean(lambda result: np.full(len(result.risk), len(result.risk)))
+    first, _ = method.people()
+    patients = method.pool(lambda result: np.array(result.patients))[0][first]
     planted = np.array([run.programme.get(patient, math.nan) for patient in patients], dtype=float)
     known = np.isfinite(planted)
     return planted[known], place[known]

@@ -107,9 +107,8 @@ def _read_method(folder: Path, words: Mapping[str, Any], seeds: tuple[int, ...],
 def _read_fold(place: Path) -> FoldResult:
     path = place / "predictions.csv"
     facts = read_json(place / "fold.json")
-    rows = read_csv(path)
-    training = [row for row in rows if row.get("split") == "train"]
-    test = sorted((row for row in rows if row.get("split") == "test"), key=lambda row: row["patient_id"])
+    rows = sorted(read_csv(path), key=lambda row: row["patient_id"])
+    training, test = ([row for row in rows if row.get("split") == part] for part in ("train", "test"))
     if not training or not test:
         raise DataError(
             f"'{path}' has {len(training)} training and {len(test)} test patients; the report needs both. "
@@ -124,6 +123,8 @@ def _read_fold(place: Path) -> FoldResult:
         risk=_column(test, "risk", path),
         survival=np.stack([_column(test, f"S_{k}", path) for k in bins], axis=1),
         cut=float(np.median(_column(training, "risk", path))),
+        training_time=_column(training, "time_months", path),
+        training_event=_events(training, path),
         edges=np.array(facts["edges"], dtype=float),
         epoch=int(facts["epoch"]),
         seconds=float(timing["seconds"]),
@@ -171,21 +172,26 @@ def _check_same_patients(methods: Sequence[Method]) -> None:
     known: dict[int, FoldResult] = {}
     for method in methods:
         for (seed, fold), result in method.results.items():
-            first = known.setdefault(fold, result)
-            same = first.patients == result.patients and np.array_equal(first.event, result.event)
-            if not same or not np.array_equal(first.time, result.time):
+            if not _same_patients(known.setdefault(fold, result), result):
                 raise DataError(
-                    f"Fold {fold} of '{method.slug}', seed {seed}, tests other patients or follow-up than the others: "
+                    f"Fold {fold} of '{method.slug}', seed {seed}, has other patients or follow-up than the others: "
                     "the folder mixes two runs. Choose a new folder and run the experiment again."
                 )
+
+
+def _same_patients(one: FoldResult, other: FoldResult) -> bool:
+    names = ("time", "event", "training_time", "training_event")
+    same = (np.array_equal(getattr(one, name), getattr(other, name)) for name in names)
+    return one.patients == other.patients and all(same)
 
 
 def _failures(told: Sequence[Mapping[str, str]], methods: Sequence[Method], folds: int) -> tuple[Failure, ...]:
     """What the run reported, and after it every fold that is absent without a word."""
     reasons = {entry["name"]: entry["reason"] for entry in told}
     for method in methods:
-        for seed in method.seeds:
-            for fold in sorted(set(range(folds)) - {fold for of, fold in method.results if of == seed}):
+        every = ((seed, fold) for seed in method.seeds for fold in range(folds))
+        for seed, fold in (place for place in every if place not in method.results):
+            if f"{method.label}, fold {fold}" not in reasons:  # where it is told once for all seeds
                 name = f"{method.label}, seed {seed}, fold {fold}"
                 reasons.setdefault(name, "No predictions were written; run the same command again.")
     return tuple(Failure(name, reason) for name, reason in reasons.items())

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from slidesurv.report.estimate import Estimate
-from slidesurv.report.pooled import pooled_difference, pooled_index
+from slidesurv.report.jury import Jury
 from slidesurv.report.run import FoldResult, Method, Numbers
+from slidesurv.survival.comparison import difference
+from slidesurv.survival.discrimination import harrell_c
 from slidesurv.survival.resampling import interval
 
 __all__ = ["Ablation", "Reconstruction", "ablate", "judge"]
@@ -77,29 +79,24 @@ def _entropy_share(results: Sequence[FoldResult]) -> Estimate:
     return Estimate(float(np.concatenate(shares).mean())) if shares else Estimate(note="not measured")
 
 
-def ablate(method: Method, *, resamples: int = 2000, seed: int = 0) -> list[Ablation]:
+def ablate(jury: Jury, method: Method) -> list[Ablation]:
     """Compare a method with itself without its reconstruction, on the same resamples of the same patients.
 
     Args:
-        method: of a run.
-        resamples: bootstrap resamples of patients, drawn inside each fold.
-        seed: of the resampling.
+        jury: of the run.
+        method: of the run.
 
     Returns:
         Nothing when it was not asked without.
     """
-    results = [method.results[own, fold] for own in method.seeds for fold in method.complete]
-    names = (
-        [name for name in results[0].risk_without if all(name in r.risk_without for r in results)] if results else []
-    )
-    return [_ablation(method, name, resamples, seed) for name in names]
+    results = [method.results[seed, fold] for seed in method.seeds for fold in method.complete]
+    names = results[0].risk_without if results else ()
+    return [_ablation(jury, method, name) for name in names if all(name in result.risk_without for result in results)]
 
 
-def _ablation(method: Method, name: str, resamples: int, seed: int) -> Ablation:
-    follow_up, own = method.follow_up(), method.pool(lambda result: result.risk)  # (S, B)
-    without = method.pool(lambda result: result.risk_without[name])  # (S, B)
-    index = pooled_index(follow_up, without, resamples=resamples, seed=seed)
-    return Ablation(name, index, pooled_difference(follow_up, own, without, resamples=resamples, seed=seed))
+def _ablation(jury: Jury, method: Method, name: str) -> Ablation:
+    without = jury.ask(method, harrell_c, lambda result: result.risk_without[name])
+    return Ablation(name, Estimate.of(without), Estimate.of(difference(jury.index(method), without)))
 
 
 def _by_patient(results: Sequence[FoldResult]) -> Numbers:

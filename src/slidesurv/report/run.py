@@ -24,6 +24,8 @@ class FoldResult:
         risk: (B,) a larger value means an earlier death.
         survival: (B, T) probability of being alive at the end of each bin.
         cut: the median risk of the fold's training patients; at or above it, risk is called high.
+        training_time: (training patients,) months, in order of their ids.
+        training_event: (training patients,) bool, True = death seen.
         edges: (T+1,) months.
         epoch: the epoch that was kept.
         seconds: time to train and predict.
@@ -42,6 +44,8 @@ class FoldResult:
     risk: Numbers
     survival: Numbers
     cut: float
+    training_time: Numbers
+    training_event: NDArray[np.bool_]
     edges: Numbers
     epoch: int
     seconds: float
@@ -76,15 +80,20 @@ class Method:
     seeds: tuple[int, ...]
     complete: tuple[int, ...]
 
+    @property
+    def has_curves(self) -> bool:
+        """Whether it predicts survival; a method with one time bin gives a hazard ratio only."""
+        return any(result.survival.shape[1] > 1 for result in self.results.values())
+
     def pool(self, value: Callable[[FoldResult], Any], folds: Sequence[int] | None = None) -> NDArray[Any]:
         """Line up one value of every test patient, fold after fold.
 
         Args:
-            value: gives (B_k,) for the result of a fold.
+            value: gives (B_k, ...) for the result of a fold.
             folds: some of the complete folds; all of them by default.
 
         Returns:
-            (S, B) for S seeds.
+            (S, B, ...) for S seeds. A patient whom several folds judge stands in each of them.
         """
         folds = self.complete if folds is None else folds
         return np.array([np.concatenate([value(self.results[seed, fold]) for fold in folds]) for seed in self.seeds])
@@ -97,6 +106,30 @@ class Method:
         event = np.concatenate([np.empty(0, dtype=bool), *(result.event for result in results)])
         sizes = [len(result.patients) for result in results]
         return time, event, np.repeat(np.array(folds, dtype=np.int64), sizes)
+
+    def people(self, folds: Sequence[int] | None = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Who is who in the order of `pool`, because folds that are made anew judge a patient again.
+
+        Returns:
+            (P,) where each of P patients is judged first, and (B,) the number of the patient in each place.
+        """
+        folds = self.complete if folds is None else folds
+        known: dict[str, int] = {}
+        ids = (patient for fold in folds for patient in self.results[self.seeds[0], fold].patients)
+        who = np.array([known.setdefault(patient, len(known)) for patient in ids], dtype=np.int64)
+        return np.unique(who, return_index=True)[1], who
+
+    def mean(self, value: Callable[[FoldResult], Any]) -> Numbers:
+        """Average one value of each of the P patients over seeds, and over the folds that judge them: (P,)."""
+        _, who = self.people()
+        means: Numbers = np.bincount(who, self.pool(value).mean(0)) / np.bincount(who)
+        return means
+
+    def first(self) -> tuple[Numbers, NDArray[np.bool_], NDArray[np.int64]]:
+        """Time, event and first fold of each of the P patients, in the order of `mean`."""
+        places, _ = self.people()
+        time, event, fold = self.follow_up()
+        return time[places], event[places], fold[places]
 
 
 @dataclass(frozen=True, slots=True)

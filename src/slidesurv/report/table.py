@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from slidesurv.errors import ConfigError, unknown
-from slidesurv.files import write_csv, write_json, write_text
+from slidesurv.files import write_csv, write_text
 from slidesurv.report.estimate import DASH, Estimate
-from slidesurv.report.pooled import pooled_difference, pooled_index
-from slidesurv.report.run import Method, Run
+from slidesurv.report.jury import Jury, shared
+from slidesurv.report.run import Method
 from slidesurv.survival.concordance import concordance
 
-__all__ = ["Comparison", "compare", "escape", "markdown", "write_tables"]
+__all__ = ["Comparison", "compare", "escape", "markdown", "row_of", "write_comparison"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,47 +52,49 @@ class Comparison:
     @property
     def notes(self) -> list[str]:
         """Everything that a reader must know about this row."""
-        noted = [f"fold {fold}: {entry.note}" for fold, entry in enumerate(self.folds) if entry.note]
-        return [*noted, *(note for note in (self.mean.note, self.pooled.note, self.difference.note) if note)]
+        noted: dict[str, list[str]] = {}
+        for fold, entry in enumerate(self.folds):
+            noted.setdefault(entry.note, []).append(str(fold))
+        by_fold = [f"fold{'s' * (len(at) > 1)} {', '.join(at)}: {note}" for note, at in noted.items() if note]
+        return [*by_fold, *(note for note in (self.mean.note, self.pooled.note, self.difference.note) if note)]
 
 
-def compare(run: Run, *, reference: str | None = None, resamples: int = 2000, seed: int = 0) -> list[Comparison]:
+def compare(jury: Jury, *, reference: str | None = None) -> list[Comparison]:
     """Compare every method of a run with a reference.
 
     Args:
-        run: from `read_run`.
+        jury: of the run.
         reference: slug of the method that the others are compared with; the first by default.
-        resamples: bootstrap resamples of patients, drawn inside each fold.
-        seed: of the resampling. Every method meets the same resamples, so that differences are paired.
 
     Raises:
         ConfigError: no method has the reference's slug.
     """
-    slugs = [method.slug for method in run.methods]
+    methods = jury.run.methods
+    slugs = [method.slug for method in methods]
     if reference is not None and reference not in slugs:
         raise ConfigError(unknown("method", reference, slugs))
-    other = run.methods[slugs.index(reference) if reference else 0]
-    return [_row(run, method, other, resamples, seed) for method in run.methods]
+    other = methods[slugs.index(reference) if reference else 0]
+    return [_row(jury, method, other) for method in methods]
 
 
-def _row(run: Run, method: Method, reference: Method, resamples: int, seed: int) -> Comparison:
-    folds = tuple(_fold(method, fold) for fold in range(run.folds))
+def _row(jury: Jury, method: Method, reference: Method) -> Comparison:
+    folds = tuple(_fold(method, fold) for fold in range(jury.run.folds))
     values = [entry.value for entry in folds if not math.isnan(entry.value)]
-    event = method.follow_up()[1]
+    event = method.first()[1]
     return Comparison(
         label=method.label,
         slug=method.slug,
         genomics=method.genomics,
         folds=folds,
-        mean=_mean(values, run.folds),
+        mean=_mean(values, jury.run.folds),
         sd=float(np.std(values, ddof=1)) if len(values) > 1 else math.nan,
-        pooled=_pooled(method, run.folds, resamples, seed),
-        difference=_difference(method, reference, resamples, seed),
+        pooled=_pooled(jury, method),
+        difference=_difference(jury, method, reference),
         reference=reference.label,
         is_reference=method is reference,
         patients=len(event),
         deaths=int(event.sum()),
-        stamp=run.stamp,
+        stamp=jury.run.stamp,
     )
 
 
@@ -114,29 +116,28 @@ def _mean(values: Sequence[float], folds: int) -> Estimate:
     return Estimate(float(np.mean(values)) if values else math.nan, note=note)
 
 
-def _pooled(method: Method, folds: int, resamples: int, seed: int) -> Estimate:
+def _pooled(jury: Jury, method: Method) -> Estimate:
     if not method.complete:
         return Estimate(note="no fold was finished for every seed")
-    risk = method.pool(lambda result: result.risk)  # (S, B)
-    pooled = pooled_index(method.follow_up(), risk, resamples=resamples, seed=seed)
-    if math.isnan(pooled.value) or len(method.complete) == folds:
+    pooled = Estimate.of(jury.index(method))
+    if math.isnan(pooled.value) or len(method.complete) == jury.run.folds:
         return pooled
-    some = f"pooled over {len(method.complete)} of {folds} folds"
+    some = f"pooled over {len(method.complete)} of {jury.run.folds} folds"
     return replace(pooled, note="; ".join(filter(None, (some, pooled.note))))
 
 
-def _difference(method: Method, reference: Method, resamples: int, seed: int) -> Estimate:
+def _difference(jury: Jury, method: Method, reference: Method) -> Estimate:
     """Compare two methods on the folds both completed, each as the mean over its seeds."""
     if method is reference:
         return Estimate()
-    folds = [fold for fold in method.complete if fold in reference.complete]
+    folds = shared(method, reference)
     if not folds:
         return Estimate(note=f"no fold was finished by both this method and {reference.label}")
-    ours, theirs = (each.pool(lambda result: result.risk, folds) for each in (method, reference))  # (S, B)
-    difference = pooled_difference(method.follow_up(folds), ours, theirs, resamples=resamples, seed=seed)
-    if math.isnan(difference.value) or tuple(folds) == reference.complete:
-        return difference
-    return replace(difference, note=f"compared on folds {', '.join(map(str, folds))} only")
+    difference = replace(Estimate.of(jury.gap(method, reference)), note="")  # notes stand with the two C-indices
+    if math.isnan(difference.value):
+        return Estimate(note="no pair can be compared on the folds that both finished")
+    only = f"compared on folds {', '.join(map(str, folds))} only"
+    return difference if folds == reference.complete else replace(difference, note=only)
 
 
 def markdown(comparison: Sequence[Comparison]) -> str:
@@ -157,20 +158,18 @@ def escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("\n", " ")
 
 
-def write_tables(comparison: Sequence[Comparison], folder: Path) -> None:
-    """Write ``comparison.csv``, ``comparison.md`` and ``metrics.json``.
+def write_comparison(comparison: Sequence[Comparison], folder: Path) -> None:
+    """Write ``comparison.csv`` and ``comparison.md``.
 
-    A value that is not defined is an empty cell, a dash or null; the reason stands in the notes.
+    A value that is not defined is an empty cell or a dash; the reason stands in the notes.
     """
-    rows = [_flat(row) for row in comparison]
+    rows = [row_of(row) for row in comparison]
     write_csv(folder / "comparison.csv", rows, list(rows[0]))
     write_text(folder / "comparison.md", markdown(comparison))
-    write_json(
-        folder / "metrics.json", [{**row, "notes": each.notes} for row, each in zip(rows, comparison, strict=True)]
-    )
 
 
-def _flat(row: Comparison) -> dict[str, Any]:
+def row_of(row: Comparison) -> dict[str, Any]:
+    """A row as plain values, None where one is not defined."""
     numbers: Mapping[str, float] = {
         "c_index": row.pooled.value,
         "c_index_low": row.pooled.low,

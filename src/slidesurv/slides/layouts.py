@@ -6,6 +6,8 @@ producer   file                          what is read
 TRIDENT    ``<slide>.h5``                ``features`` (N, D) or (1, N, D), ``coords``
 CLAM       ``h5_files/``, ``pt_files/``  the same; a ``.pt`` is a bare tensor
 STAMP      ``<slide>.h5``                ``feats`` in half precision, ``coords`` in µm
+slideflow  ``<slide>.pt``                a bare tensor; ``<slide>.index.npz`` beside it has the
+                                         corners, ``bags_config.json`` encoder and tile size
 =========  ============================  ===============================================
 
 Differs: a file without coordinates gets zeros; STAMP's stay in µm, rounded, because the file does not hold the
@@ -18,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
-from zipfile import is_zipfile
+from zipfile import BadZipFile, is_zipfile
 
 import h5py
 import numpy as np
@@ -27,11 +29,16 @@ from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from slidesurv.errors import DataError, listing
+from slidesurv.files import read_json
 
-__all__ = ["Header", "read_features", "read_first_tile", "read_header"]
+__all__ = ["Header", "read_attributes", "read_features", "read_first_tile", "read_header"]
 
 # What tells two encoders, or two resolutions of one encoder, apart; on the features, the coordinates, or the file.
-ORIGIN = ("encoder", "extractor", "encoder_id", "mpp_target", "tile_size_um", "tile_size_px", "unit", "patch_size")
+ORIGIN = (
+    "encoder", "extractor", "encoder_id", "weights_sha256", "stain_norm", "mpp_target", "tile_size_um", "tile_size_px",
+    "unit", "patch_size", "tile_px", "tile_um", "normalizer",
+)  # fmt: skip
+UNSAID = ("", "none", "None")  # of a part that was not used: encoders without weights, tiles without normalisation
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +63,7 @@ def read_header(path: Path) -> Header:
         DataError: names the file and the field that cannot be used.
     """
     if path.suffix == ".pt":
-        return Header(*_matrix_shape(_load(path, mapped=True).shape, path, "tensor"), "")
+        return Header(*_matrix_shape(_load(path, mapped=True).shape, path, "tensor"), _slideflow_origin(path.parent))
     with _opened(path) as (features, coords, attributes):
         tiles, width = _matrix_shape(features.shape, path, "features")
         _check_coords(coords, tiles, path)
@@ -81,6 +88,14 @@ def read_features(path: Path) -> tuple[Tensor, Tensor]:
             "Features must be finite; encode the slide again."
         )
     return features, coords
+
+
+def read_attributes(path: Path) -> dict[str, Any]:
+    """Read every attribute of an HDF5 file, its features and its coordinates; a ``.pt`` file has none."""
+    if path.suffix == ".pt":
+        return {}
+    with _opened(path) as (features, coords, attributes):
+        return _attributes(features, coords, attributes)
 
 
 def read_first_tile(path: Path) -> bytes:
@@ -131,8 +146,29 @@ def _check_coords(coords: Any, tiles: int, path: Path) -> None:
 
 
 def _origin(features: Any, coords: Any, attributes: Mapping[str, Any]) -> str:
-    found = {**attributes, **(coords.attrs if coords is not None else {}), **features.attrs}
-    return ", ".join(f"{name}={found[name]}" for name in ORIGIN if name in found)
+    return _named(_attributes(features, coords, attributes))
+
+
+def _attributes(features: Any, coords: Any, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {**attributes, **(coords.attrs if coords is not None else {}), **features.attrs}
+
+
+def _named(found: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={found[name]}" for name in ORIGIN if str(found.get(name, "")) not in UNSAID)
+
+
+def _slideflow_origin(folder: Path) -> str:
+    """What slideflow wrote beside its bags; "" where there is no such file."""
+    path = folder / "bags_config.json"
+    said = read_json(path) if path.exists() else {}
+    if not isinstance(said, dict):
+        raise DataError(f"'{path}' is no table of settings. Give the file as slideflow wrote it.")
+    return _named({name: _plain(said[name]) for name in ORIGIN if name in said})
+
+
+def _plain(value: Any) -> Any:
+    """A part by its class, as slideflow names it, and not by all of its settings."""
+    return value.get("class", value.get("method", value)) if isinstance(value, dict) else value
 
 
 def _read_h5(path: Path) -> tuple[Tensor, Tensor]:
@@ -152,7 +188,20 @@ def _read_h5(path: Path) -> tuple[Tensor, Tensor]:
 def _read_tensor(path: Path) -> tuple[Tensor, Tensor]:
     features = _load(path)
     tiles, width = _matrix_shape(features.shape, path, "tensor")
-    return features.to(torch.float32).reshape(tiles, width), torch.zeros(tiles, 2, dtype=torch.int64)
+    index = path.with_name(path.name.removesuffix(".pt") + ".index.npz")
+    coords = _read_index(index, tiles) if index.exists() else torch.zeros(tiles, 2, dtype=torch.int64)
+    return features.to(torch.float32).reshape(tiles, width), coords
+
+
+def _read_index(path: Path, tiles: int) -> Tensor:
+    """Read slideflow's corners, (N, 2), without running anything in the file."""
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as index:
+            coords = index["arr_0"]
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise DataError(f"'{path}' has no coordinates that can be read: {error}. Make the bags again.") from error
+    _check_coords(coords, tiles, path)
+    return torch.from_numpy(np.rint(coords).astype(np.int64))
 
 
 def _load(path: Path, *, mapped: bool = False) -> Tensor:

@@ -12,20 +12,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from slidesurv.errors import ConfigError, DataError, listing
+from slidesurv.errors import DataError, listing
 from slidesurv.files import replacing, sha256
-from slidesurv.slides.layouts import Header, read_features, read_first_tile, read_header
+from slidesurv.slides.layouts import Header, read_attributes, read_features, read_first_tile, read_header
+from slidesurv.slides.writer import hash_coords, stored
 from slidesurv.types import Bag
 
 __all__ = ["FeatureStore", "write_features"]
 
-REMEDY = "Make them with TRIDENT, CLAM or STAMP, or name the folder that holds them"
+REMEDY = "Run 'slidesurv encode', or name the folder of what TRIDENT, CLAM, STAMP or slideflow made"
 # Where a slide has more than one file the first is read: only .h5 files know where the tiles lie.
 PLACES = (("", ".h5"), ("h5_files", ".h5"), ("", ".pt"), ("pt_files", ".pt"))
 
 
 class FeatureStore:
-    """A folder with one feature file per slide, of TRIDENT, CLAM, STAMP or our own.
+    """A folder with one feature file per slide, of TRIDENT, CLAM, STAMP, slideflow or our own.
 
     Args:
         path: the folder; ``h5_files/`` and ``pt_files/`` below it are found.
@@ -76,6 +77,19 @@ class FeatureStore:
             DataError: names the file and the field that cannot be used.
         """
         return read_features(self._file(slide))
+
+    def digest(self, slide: str) -> str:
+        """Hash the values of a slide's tiles and where they lie: two slides that share it are one.
+
+        Raises:
+            DataError: names the file and the field that cannot be used.
+        """
+        features, coords = self.read(slide)
+        return sha256(str(tuple(features.shape)).encode(), features.numpy().tobytes(), coords.numpy().tobytes())
+
+    def attributes(self, slide: str) -> dict[str, Any]:
+        """What a slide's file says of itself and of its tiles; nothing for a file that says nothing."""
+        return read_attributes(self._file(slide))
 
     def bag(self, patient: str, slides: Sequence[str]) -> Bag:
         """Join all tiles of a patient's slides, in the order of the slides; no slides give a bag (0, 0).
@@ -180,19 +194,10 @@ def write_features(
         DataError: the shapes do not match, or a value is not finite.
         ConfigError: a value does not fit into float16.
     """
-    if features.ndim != 2 or coords.shape != (len(features), 2):
-        raise DataError(
-            f"'{path}': features {features.shape} and coords {coords.shape} must be (N, D) and (N, 2). "
-            "Nothing was written."
-        )
-    with np.errstate(over="ignore"):
-        kept = features.astype(np.float16 if half else np.float32, copy=False)
-    if not np.isfinite(kept).all():
-        if np.isfinite(features).all():
-            raise ConfigError(f"'{path}': {np.abs(features).max():g} does not fit into {kept.dtype}. Set half = false.")
-        raise DataError(f"'{path}': the features to write are not all finite. Nothing was written; encode again.")
+    kept = stored(features, coords, np.dtype(np.float16 if half else np.float32), path)
     with replacing(path) as temporary, h5py.File(temporary, "w") as file:
         dataset = file.create_dataset("features", data=kept)
         dataset.attrs.update(encoder=encoder, name=path.name.removesuffix(".h5"))
         file.create_dataset("coords", data=coords.astype(np.int64, copy=False))
-        file.attrs.update({"schema_version": 1, "tool_version": version("slidesurv"), **(attributes or {})})
+        said = {"dtype": str(kept.dtype), "coords_sha256": hash_coords(coords), **(attributes or {})}
+        file.attrs.update({"schema_version": 1, "tool_version": version("slidesurv"), **said})

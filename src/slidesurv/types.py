@@ -266,8 +266,8 @@ class ModelOutput:
         logits: (T,) hazard scores, before the sigmoid.
         attention: (N,) weight of each tile, sums to one; None when the model has no such thing.
         branches: (K, T) logits of extra streams taught by the same follow-up.
-        reconstruction: the view of the genome that the model is taught by, as it rebuilds it from the slide: the embedding
-            (D_g,), or the gene groups end to end.
+        reconstruction: the view of the genome that the model is taught by, as it rebuilds it from the slide: the
+            embedding (D_g,), or the gene groups end to end.
         losses: the model's own training losses by name, each ().
         bin_losses: (T,) own losses that depend on when the patient died, one value for each bin; only the bin of a
             death is taught, so that a model never sees a label.

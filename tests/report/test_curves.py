@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from slidesurv.report.curves import calibrated, learning, overview, risk_groups
 from slidesurv.report.drawing import INK, canvas, style, svg
+from slidesurv.report.jury import Jury
 from slidesurv.report.read import read_run
 from slidesurv.report.run import Method, Run
 from slidesurv.report.table import compare
@@ -104,13 +105,13 @@ def test_a_method_without_a_finished_fold_has_words_instead_of_a_picture(run: Ru
 def test_every_picture_of_the_paper_protocol_is_stamped_in_itself(made: Made) -> None:
     run = read_run(made(protocol="paper"))
     drawn = [draw(run, run.methods[0], "n") for draw in (risk_groups, calibrated, learning)]
-    for picture in [*drawn, overview(compare(run, resamples=50))]:
+    for picture in [*drawn, overview(compare(Jury(run, resamples=50)))]:
         assert any("OPTIMISTIC" in text for text in texts(picture.svg))
 
 
 def test_the_overview_has_a_row_for_a_method_without_any_value(run: Run) -> None:
     nothing = replace(run.methods[1], results={}, complete=())
-    picture = overview(compare(replace(run, methods=(run.methods[0], nothing)), resamples=50))
+    picture = overview(compare(Jury(replace(run, methods=(run.methods[0], nothing)), resamples=50)))
     assert {"Taught", "Plain"} <= set(texts(picture.svg))
     assert "Plain —" in ElementTree.fromstring(picture.svg).get("aria-label", "")
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -82,20 +83,21 @@ def test_a_hostile_label_is_shown_and_never_run(ill: str) -> None:
 
 def test_the_first_words_are_the_protocol_and_the_result(clean: str, ill: str) -> None:
     told = " ".join(" ".join(Page(clean).words).split())
-    assert told.startswith("made run Leak-free: nothing was fitted, tuned or chosen")
+    assert told.startswith("Skip to the results made run Leak-free: nothing was fitted, tuned or chosen")
     assert re.search(
-        r"Taught ranks 0\.\d\d \(0\.\d\d to 0\.\d\d\) of the comparable patient pairs correctly", told[:300]
+        r"Taught ranks 0\.\d\d \(0\.\d\d to 0\.\d\d\) of the comparable patient pairs correctly", told[:320]
     )
     assert "OPTIMISTIC" not in clean
     assert "made run OPTIMISTIC: the epoch was chosen on the test fold" in " ".join(" ".join(Page(ill).words).split())
 
 
-def test_every_cell_with_a_c_index_is_stamped_in_the_paper_protocol(ill: str) -> None:
-    sections = re.split(r'<h2 id="', ill)
-    stamped = [s for s in sections if s.startswith(("folds", "reconstruction", "planted"))] + sections[:1]
-    cells = [cell for section in stamped for cell in re.findall(r"<td>(.*?)</td>", section, flags=re.DOTALL)]
+def test_every_cell_with_a_number_of_a_method_is_stamped_in_the_paper_protocol(ill: str) -> None:
+    stamped = ("comparison", "accuracy", "folds", "reconstruction", "planted")
+    sections = [section for section in re.split(r'<h2 id="', ill) if section.startswith(stamped)]
+    assert len(sections) == len(stamped)
+    cells = [cell for section in sections for cell in re.findall(r"<td>(.*?)</td>", section, flags=re.DOTALL)]
     numbers = [cell for cell in cells if re.search(r"\d\.\d", cell)]
-    assert len(numbers) > 15
+    assert len(numbers) > 40
     assert all("OPTIMISTIC" in cell for cell in numbers)
 
 
@@ -111,7 +113,7 @@ def test_no_value_is_printed_as_nan_and_what_is_missing_has_its_reason(clean: st
 def test_pictures_and_tables_speak_to_those_who_cannot_see(clean: str) -> None:
     page = Page(clean)
     pictures = page.with_tag("svg")
-    assert len(pictures) == 1 + 4 * 2  # overview; risk groups, calibration, learning and planted truth of two methods
+    assert len(pictures) == 2 + 4 * 2  # overview, hazard ratios; risk groups, calibration, learning, planted truth of two
     assert all(picture["role"] == "img" and picture["aria-label"] for picture in pictures)
     assert len(page.with_tag("caption")) == len(page.with_tag("table"))
     assert all(head["scope"] in ("col", "row") for head in page.with_tag("th"))
@@ -133,6 +135,43 @@ def test_the_page_follows_dark_light_and_paper(clean: str) -> None:
     assert "prefers-color-scheme: dark" in clean and "@media print" in clean
     assert "currentColor" in clean
     assert set(re.findall(r"var\((--\w+)", clean)) <= set(re.findall(r"(--\w+):", clean))
+
+
+def test_headings_go_down_by_one_and_a_keyboard_skips_to_the_results_and_scrolls_every_table(clean: str) -> None:
+    page = Page(clean)
+    levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(level <= before + 1 for before, level in pairwise(levels))
+    assert page.with_tag("a")[0]["href"] == "#main" and page.with_tag("main")[0]["id"] == "main"
+    scrolls = [attrs for attrs in page.with_tag("div") if attrs.get("class") == "scroll"]
+    assert len(scrolls) == len(page.with_tag("table"))
+    assert all(attrs["tabindex"] == "0" for attrs in scrolls)
+
+
+def test_metrics_stand_on_the_page_with_their_months_and_the_reasons_of_dashes(clean: str, ill: str) -> None:
+    section = clean[clean.index('<h2 id="accuracy"') : clean.index('<h2 id="cohort"')]
+    told = " ".join(" ".join(Page(section).words).split())
+    for title in ("Uno's C, tau = 60 months", "AUC, 12 months", "Brier, 36 months", "Integrated Brier, 0 to 60 months"):
+        assert title in told
+    assert re.search(r"Taught 0\.\d{3} \(0\.\d{3} to 0\.\d{3}\) 0\.\d{3}", told)
+    assert "p < 0.001" in told or "p = 0." in told
+    hidden = " ".join(" ".join(Page(ill).words).split())
+    assert "patients were watched for" in hidden or "—" not in hidden[hidden.index("How accurate") :][:2000]
+
+
+def test_differences_are_tested_below_the_comparison_and_the_smallest_that_could_be_found_is_told(clean: str) -> None:
+    section = clean[clean.index("Larger than the noise?") : clean.index('<h2 id="accuracy"')]
+    told = " ".join(" ".join(Page(section).words).split())
+    assert re.search(r"Different from Taught at the level of 0\.05, adjusted by Holm for 1 comparison: Plain \(p ", told)
+    assert re.search(r"finds a true one of 0\.\d{3} four times in five", told)
+    assert re.search(r"Plain p [=<] 0\.\d{3} 0\.\d{3} p = 0\.\d{3} 3$", told)
+
+
+def test_a_run_of_one_method_has_no_difference_to_speak_of(made: Made) -> None:
+    folder = made()
+    facts = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(facts | {"methods": facts["methods"][:1]}))
+    assert "Larger than the noise?" not in write_report(folder).read_text()
 
 
 def test_the_planted_truth_is_told_with_its_verdict(clean: str) -> None:
@@ -196,6 +235,7 @@ def test_the_same_run_gives_the_same_bytes(clean: str, clean_run: Path, tmp_path
         "again.html",
         "comparison.csv",
         "comparison.md",
+        "metrics.csv",
         "metrics.json",
     }
 
@@ -226,7 +266,8 @@ def test_a_run_in_which_nothing_finished_still_has_a_page(made: Made) -> None:
     text = write_report(folder).read_text()
     assert "0 of 12 trainings finished" in text
     assert "Taught has no C-index: no fold was finished for every seed." in text
-    assert text.count("there is nothing to draw") == 6
+    assert text.count("there is nothing to draw") == 7
+    assert "Taught, Plain (Harrell&#39;s C, " in text and "): no fold was finished for every seed." in text
 
 
 def test_the_report_never_imports_torch() -> None:

@@ -102,7 +102,7 @@ def test_two_runs_mixed_in_one_folder_are_refused(made: Made) -> None:
     other = made("other", silent_fold=1)
     source, target = (place / "poor/seed1/fold1/predictions.csv" for place in (other, folder))
     target.write_bytes(source.read_bytes())
-    with pytest.raises(DataError, match="Fold 1 of 'poor', seed 1, tests other patients or follow-up"):
+    with pytest.raises(DataError, match="Fold 1 of 'poor', seed 1, has other patients or follow-up"):
         read_run(folder)
 
 

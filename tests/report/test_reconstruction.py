@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from slidesurv.report.jury import Jury
 from slidesurv.report.read import read_run
 from slidesurv.report.reconstruction import ablate, judge
 from slidesurv.report.run import Method
@@ -69,8 +70,9 @@ def test_a_method_that_reconstructs_nothing_is_not_judged(clean_run: Path) -> No
 
 def test_what_is_lost_without_the_reconstruction_is_the_difference_of_the_two_c_indices(clean_run: Path) -> None:
     run = read_run(clean_run)
-    own = compare(run, resamples=200)[0].pooled
-    zeroed, shuffled = ablate(run.methods[0], resamples=200)
+    jury = Jury(run, resamples=200)
+    own = compare(jury)[0].pooled
+    zeroed, shuffled = ablate(jury, run.methods[0])
     assert (zeroed.reconstruction, shuffled.reconstruction) == ("zeroed", "shuffled")
     assert zeroed.lost.value == pytest.approx(own.value - zeroed.index.value)
     assert own.value > zeroed.index.value and zeroed.lost.low > 0
@@ -78,11 +80,14 @@ def test_what_is_lost_without_the_reconstruction_is_the_difference_of_the_two_c_
     assert (shuffled.index.value, shuffled.index.low) == (own.value, own.low)
 
 
-def test_only_a_method_that_was_asked_without_its_reconstruction_in_every_fold_is_compared(method: Method) -> None:
+def test_only_a_method_that_was_asked_without_its_reconstruction_in_every_fold_is_compared(
+    clean_run: Path, method: Method
+) -> None:
+    jury = Jury(read_run(clean_run), resamples=10)
     results = dict(method.results)
     results[0, 1] = replace(results[0, 1], risk_without={"zeroed": results[0, 1].risk})
-    assert [a.reconstruction for a in ablate(replace(method, results=results), resamples=10)] == ["zeroed"]
-    assert ablate(replace(method, complete=())) == []
+    assert [a.reconstruction for a in ablate(jury, replace(method, results=results))] == ["zeroed"]
+    assert ablate(jury, replace(method, complete=())) == []
 
 
 def test_the_entropy_of_profiles_is_averaged_over_patients_of_complete_folds(method: Method) -> None:

@@ -1,6 +1,9 @@
 """Methods over cohorts: means, paired differences, and what is left out."""
 
 import csv
+import math
+import re
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -59,6 +62,51 @@ def test_a_published_protocol_is_stamped_at_every_number(made):
     table = overview([read_run(made(protocol="paper"))])
     row = next(line for line in markdown(table).splitlines() if line.startswith("| Taught"))
     assert row.count("OPTIMISTIC") == 1
+
+
+def test_methods_are_ranked_over_the_cohorts_that_have_them_all(two):
+    ranking = overview([read_run(folder) for folder in two]).ranking
+    assert ranking.labels == ("Taught", "Plain")
+    assert ranking.ranks == (1, 2)
+    assert "Friedman's test over 2 cohorts and 2 methods: p = 0.157, roughly, for so few cohorts." in markdown(
+        overview([read_run(folder) for folder in two])
+    )
+
+
+def test_a_method_that_one_cohort_lacks_is_not_ranked_and_one_cohort_ranks_nothing(two):
+    facts = read_json(two[1] / "run.json")
+    write_json(two[1] / "run.json", facts | {"methods": facts["methods"][:1]})
+    assert overview([read_run(folder) for folder in two]).ranking is None
+    assert overview([read_run(two[0])]).ranking is None
+
+
+def test_differences_are_adjusted_for_the_number_of_methods(two):
+    table = overview([read_run(folder) for folder in two])
+    good, poor = table.lines
+    assert math.isnan(good.p)
+    assert poor.p < 0.05
+    assert f"The same, adjusted by Holm for 1: Plain (p = {poor.p:.3f})." in markdown(table)
+
+
+def test_the_page_and_the_picture_stand_beside_the_table_and_link_to_reports_that_are_there(two, tmp_path):
+    (two[0] / "report.html").write_text("here")
+    write_overview(overview([read_run(folder) for folder in two]), tmp_path)
+    page = (tmp_path / "overview.html").read_text()
+    assert '<th scope="col"><a href="one/report.html">one</a></th><th scope="col">two</th>' in page
+    assert "<script" not in page and not re.search(r"url\((?!#)", page)
+    picture = ElementTree.parse(tmp_path / "critical_difference.svg").getroot()
+    assert "Mean ranks, 1 is the best: Taught 1.00, Plain 2.00" in picture.get("aria-label")
+    assert "prefers-color-scheme: dark" in (tmp_path / "critical_difference.svg").read_text()
+    assert (tmp_path / "overview.md").read_text().rstrip().endswith("(critical_difference.svg)")
+
+
+def test_one_cohort_has_a_page_without_ranks(made, tmp_path):
+    table = overview([read_run(made(label="<b>&"))])
+    write_overview(table, tmp_path / "table")
+    assert sorted(path.name for path in (tmp_path / "table").iterdir()) == ["overview.csv", "overview.html", "overview.md"]
+    page = (tmp_path / "table/overview.html").read_text()
+    assert "&lt;b&gt;&amp;" in page and "<b>" not in page
+    assert "Ranks over cohorts" not in page
 
 
 def test_the_csv_holds_what_the_table_shows(two, tmp_path):

@@ -204,7 +204,8 @@ def test_the_width_is_that_of_the_slides_asked_for(tmp_path):
 def test_missing_slides_are_listed_with_what_makes_them(tmp_path):
     write_h5(tmp_path / "a.h5", features=FEATURES)
     with pytest.raises(
-        DataError, match=r"8 of 9 slides of cohort 'c' have no features in .*'S0', .* and 4 more\. Run 'slidesurv encode'"
+        DataError,
+        match=r"8 of 9 slides of cohort 'c' have no features in .*'S0', .* and 4 more\. Run 'slidesurv encode'",
     ):
         FeatureStore(tmp_path).check(["a", *(f"S{n}" for n in range(8))], cohort="c")
     with pytest.raises(DataError, match=r"Slide 'S0' has no features in .*\. Run 'slidesurv encode', or name"):
@@ -304,7 +305,11 @@ def test_slideflow_bags_without_normalisation_say_nothing_of_it(tmp_path):
 
 @pytest.mark.parametrize(
     ("index", "message"),
-    [(COORDS[:2], r"coords has shape \(2, 2\)"), (np.array([object()]), "no coordinates that can be read"), (None, "no coor")],
+    [
+        (COORDS[:2], r"coords has shape \(2, 2\)"),
+        (np.array([object()]), "no coordinates that can be read"),
+        (None, "no coor"),
+    ],
 )
 def test_a_slideflow_index_that_cannot_be_used_is_named(tmp_path, index, message):
     write_slideflow(tmp_path)

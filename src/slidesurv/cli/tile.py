@@ -94,7 +94,7 @@ def preview(sources: "Sources", output: Path, settings: "TileSettings", masks: P
     from slidesurv.slides.preview import preview as look
 
     rows = look(sources, output, settings, masks=masks)
-    print(table([("slide", "what", "size", "µm/px", "source"), *rows]))
+    print(table([("slide", "size", "µm/px", "source", "what"), *rows]))
     for place in sources.left_out:
         say(f"left out: '{place}', unfinished or DICOM without a manifest")
 

@@ -32,7 +32,7 @@ class Estimate:
         if math.isnan(metric.value):
             return cls(note=metric.note)
         missing = metric.undefined
-        left_out = f"{missing} of {len(metric.samples)} resamples have no value and are left out" if missing else ""
+        left_out = f"{missing:,} of {len(metric.samples):,} resamples have no value and are left out" if missing else ""
         return cls(metric.value, *metric.interval, note="; ".join(filter(None, (metric.note, left_out))))
 
     def __str__(self) -> str:

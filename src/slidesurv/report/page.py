@@ -63,6 +63,7 @@ def _render(jury: Jury, comparison: Sequence[Comparison], differences: Sequence[
         "page.html.j2",
         run=run,
         mark=run.stamp,
+        again=any(len(first) < len(who) for first, who in (method.people() for method in run.methods)),
         jury=jury,
         comparison=comparison,
         notes=[f"{row.label}: {note}." for row in comparison for note in row.notes],

@@ -1,6 +1,7 @@
 """A run folder is read whole, or refused with the reason."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,14 @@ def test_a_fold_keeps_its_test_patients_and_the_median_risk_of_its_training_pati
     assert result.cut == np.median([float(row["risk"]) for row in rows if row["split"] == "train"])
     assert result.survival.shape == (20, 4)
     assert np.isnan(result.history["tune_c_index"][0])
+
+
+def test_a_fold_keeps_the_follow_up_of_its_training_patients_alone(clean_run: Path) -> None:
+    result = read_run(clean_run).methods[0].results[1, 2]
+    rows = sorted(read_csv(clean_run / "good/seed1/fold2/predictions.csv"), key=lambda row: row["patient_id"])
+    train = [row for row in rows if row["split"] == "train"]
+    assert result.training_time.tolist() == [float(row["time_months"]) for row in train]
+    assert result.training_event.tolist() == [row["event"] == "True" for row in train]
 
 
 def test_pooling_lines_up_every_seed_over_the_same_patients(clean_run: Path) -> None:
@@ -45,6 +54,16 @@ def test_a_fold_that_vanished_without_a_word_is_a_failure_too(made: Made) -> Non
     failure = read_run(folder).failures[0]
     assert failure.name == "Taught, seed 0, fold 1"
     assert "run the same command again" in failure.reason
+
+
+def test_a_fold_that_failed_for_all_seeds_with_one_reason_is_told_once(made: Made) -> None:
+    folder = made()
+    facts = json.loads((folder / "run.json").read_text())
+    facts["failures"] = [{"name": "Plain, fold 1", "reason": "No site is known."}]
+    (folder / "run.json").write_text(json.dumps(facts))
+    for seed in (0, 1):
+        (folder / f"poor/seed{seed}/fold1/fold.json").unlink()
+    assert [failure.name for failure in read_run(folder).failures] == ["Plain, fold 1"]
 
 
 @pytest.mark.parametrize("name", ["nowhere", "empty"])
@@ -104,6 +123,13 @@ def test_two_runs_mixed_in_one_folder_are_refused(made: Made) -> None:
     target.write_bytes(source.read_bytes())
     with pytest.raises(DataError, match="Fold 1 of 'poor', seed 1, has other patients or follow-up"):
         read_run(folder)
+
+
+def test_a_fold_that_was_taught_other_follow_up_is_refused(made: Made) -> None:
+    path = made() / "poor/seed1/fold1/predictions.csv"
+    path.write_text(re.sub(r",train,(.*),False,A", r",train,\1,True,A", path.read_text(), count=1))
+    with pytest.raises(DataError, match="Fold 1 of 'poor', seed 1, has other patients or follow-up"):
+        read_run(path.parents[3])
 
 
 def test_predictions_without_training_patients_are_refused(made: Made) -> None:

@@ -79,7 +79,10 @@ def test_the_interval_of_ten_times_the_patients_is_about_three_times_narrower(ru
 def test_another_scale_of_risk_in_one_fold_changes_no_pooled_number(run: Run) -> None:
     good = run.methods[0]
     shifted = {(s, fold): replace(result, risk=result.risk + 100 * fold) for (s, fold), result in good.results.items()}
-    assert compare(Jury(replace(run, methods=(replace(good, results=shifted),)), **QUICK))[0] == compare(Jury(run, **QUICK))[0]
+    assert (
+        compare(Jury(replace(run, methods=(replace(good, results=shifted),)), **QUICK))[0]
+        == compare(Jury(run, **QUICK))[0]
+    )
 
 
 def test_a_method_differs_from_its_copy_by_exactly_nothing(run: Run) -> None:

@@ -50,5 +50,5 @@ def compare(
     table = overview([read_run(output / experiment.name) for experiment in asked])
     write_overview(table, output)
     print(markdown(table))
-    print(f"Table: {output / 'overview.md'}")
+    print(f"Table: {output / 'overview.html'}")
     conclude(outcomes)

@@ -7,15 +7,17 @@ from typing import Any
 import numpy as np
 
 from slidesurv.files import write_text
+from slidesurv.report.accuracy import Accuracy
 from slidesurv.report.curves import calibrated, learning, overview, risk_groups
 from slidesurv.report.differences import Difference, judge_differences, verdict
 from slidesurv.report.drawing import Picture
 from slidesurv.report.forest import forest
 from slidesurv.report.jury import Jury
-from slidesurv.report.metrics import Accuracy, measure, write_metrics
+from slidesurv.report.metrics import measure
 from slidesurv.report.planted import find, picture
 from slidesurv.report.read import read_run
 from slidesurv.report.reconstruction import ablate, judge
+from slidesurv.report.records import write_metrics
 from slidesurv.report.render import render
 from slidesurv.report.run import Method, Run
 from slidesurv.report.table import Comparison, compare, write_comparison

@@ -11,7 +11,7 @@ Four summaries of 128 numbers are compared: principal components of the same 1,0
 tails; the mean token of the encoder; and that of the same encoder before it was taught. On the training part of a fold
 each is rotated onto its principal components, which keep their proportions, and given to a Cox model with a ridge
 penalty, which is chosen by cross-validation inside that part. Printed are C-indices, pooled over pairs inside the
-folds, with bootstrap intervals, and paired differences.
+folds, with bootstrap intervals, and how much lower than the taught encoder's each is, paired.
 
 GBMLGG is judged by default because most is known to be predictable there, so that the summaries can be told apart; this
 was settled before any of them was judged.
@@ -151,7 +151,7 @@ def judge(values: np.ndarray, cohort: Cohort, splits: Sequence[Split]) -> tuple[
 
 
 def compare(summaries: dict[str, np.ndarray], cohort: Cohort, splits: Sequence[Split]) -> None:
-    """Print the C-index of each summary, and its difference from the first."""
+    """Print the C-index of each summary, and by how much the first has a higher one."""
     time, event = follow_up(cohort)
     judged = [judge(values, cohort, splits) for values in summaries.values()]
     risks, fold = np.stack([said for said, _ in judged]), np.empty(len(cohort))
@@ -161,9 +161,9 @@ def compare(summaries: dict[str, np.ndarray], cohort: Cohort, splits: Sequence[S
     indices = [pooled_concordance(event, time, said, fold).index for said in risks]
     for name, index, sample, (_, penalties) in zip(summaries, indices, samples, judged, strict=True):
         low, high = interval(sample)
-        below, above = interval(sample - samples[0])
+        below, above = interval(samples[0] - sample)
         print(
-            f"{name:<22} C-index {index:.4f} ({low:.4f} to {high:.4f}); less the first {index - indices[0]:+.4f} "
+            f"{name:<22} C-index {index:.4f} ({low:.4f} to {high:.4f}); the first less it {indices[0] - index:+.4f} "
             f"({below:+.4f} to {above:+.4f}); penalties {penalties}"
         )
 
@@ -188,9 +188,9 @@ def main() -> None:
         teach(corpus, folder)
         table = replace(table, ids=cohort.ids, values=table.rows(cohort.ids))
         summaries = {
+            "encoder, taught": summarise(table, folder / "taught", corpus.genes),
             "principal components": table.rows(table.ids),
             "those of the bins": corpus.bins(table.rows(table.ids)).astype(np.float64),
-            "encoder, taught": summarise(table, folder / "taught", corpus.genes),
             "encoder, not taught": summarise(table, folder / "untaught", corpus.genes),
         }
     compare(summaries, cohort, read_mcat_splits(data / arguments.cohort / "splits_5foldcv", cohort, tune=0.0))

@@ -56,7 +56,8 @@ def test_commands_run_in_the_order_of_the_page(tmp_path, monkeypatch):
     (tmp_path / "new" / "features").rename(tmp_path / "new_slides")
     monkeypatch.chdir(tmp_path)
     for command in [words(c) for c in COMMANDS if words(c)[:1] == ["slidesurv"]]:
-        extra = ["--set", "training.epochs=1", "--set", "splits.folds=2"] if command[1] in ("crossval", "compare") else []
+        trains = command[1] in ("crossval", "compare")
+        extra = ["--set", "training.epochs=1", "--set", "splits.folds=2"] if trains else []
         subprocess.run([sys.executable, "-m", "slidesurv.cli", *command[1:], *extra], check=True, capture_output=True)
         if command[1] == "init":
             toml = tmp_path / "luad.toml"

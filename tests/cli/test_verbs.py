@@ -10,7 +10,10 @@ from slidesurv import __version__
 from slidesurv.cli import main as front
 from slidesurv.registry import models
 
-VERBS = ["init", "split", "crossval", "compare", "report", "predict", "models", "cite", "demo", "rna", "fetch"]
+VERBS = [
+    *("tile", "encode", "check", "init", "split", "crossval", "compare"),
+    *("report", "predict", "models", "cite", "demo", "rna", "fetch"),
+]
 
 
 def run(monkeypatch, capsys, *words: str) -> tuple[int, str, str]:

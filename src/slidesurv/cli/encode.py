@@ -77,6 +77,8 @@ def encode(
         "rule": rule, "padding": padding, "quality": quality,
     }  # fmt: skip
     measured = _measures(source, output, tiling, masks)
+    if dry_run and output is None:
+        raise ConfigError("--dry-run looks at slides, not at tiles that are there: name slides and -o FOLDER.")
     place = str(pick_device(device))
     features = EncodeSettings(
         encoder=encoder,

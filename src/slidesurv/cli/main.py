@@ -6,10 +6,12 @@ from typing import Annotated
 import typer
 
 from slidesurv import __version__
+from slidesurv.cli.check import check
 from slidesurv.cli.cite import cite
 from slidesurv.cli.compare import compare
 from slidesurv.cli.crossval import crossval
 from slidesurv.cli.demo import demo
+from slidesurv.cli.encode import encode
 from slidesurv.cli.fetch import app as fetch
 from slidesurv.cli.init import init
 from slidesurv.cli.models import models
@@ -20,6 +22,7 @@ from slidesurv.cli.rna_embed import embed
 from slidesurv.cli.rna_pretrain import pretrain
 from slidesurv.cli.speech import say
 from slidesurv.cli.split import split
+from slidesurv.cli.tile import tile
 from slidesurv.errors import ConfigError, SlidesurvError
 
 __all__ = ["app", "main"]
@@ -32,7 +35,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for verb in (init, split, crossval, compare, report, predict, models, cite, demo):
+for verb in (tile, encode, check, init, split, crossval, compare, report, predict, models, cite, demo):
     app.command()(verb)
 rna.command()(embed)
 rna.command()(pretrain)

@@ -21,12 +21,9 @@ def tiles_bar() -> "Iterator[Callable[[Step], None]]":
         yield _Lines()
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        TextColumn("{task.fields[speed]}"),
-    )  # fmt: skip
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"))
     with Progress(*columns, console=Console(stderr=True)) as progress:
         yield _Bars(progress)
 
@@ -36,9 +33,13 @@ class _Lines:
 
     def __init__(self) -> None:
         self._speed = _Speed()
+        self._elsewhere = 0
 
     def __call__(self, step: "Step") -> None:
         self._speed.note(step)
+        if step.elsewhere != self._elsewhere and step.elsewhere:
+            say(f"waiting for {step.elsewhere} slides that others work on")
+        self._elsewhere = step.elsewhere
         ended = step.ended
         if ended is None or ended.status == "skipped":
             return
@@ -63,6 +64,7 @@ class _Bars:
         if step.stage not in self._tasks:
             self._tasks[step.stage] = self._progress.add_task(step.stage, total=step.slides, speed="")
         speed = f"{self._speed.rate:.0f} tiles/s, about {self._speed.left(step)} left"
+        speed = f"waiting for {step.elsewhere} slides that others work on" if step.elsewhere else speed
         self._progress.update(self._tasks[step.stage], completed=step.settled, speed=speed)
         if step.ended and step.ended.status == "failed":
             self._progress.console.print(f"failed: {step.ended.slide}: {step.ended.reason}", markup=False)

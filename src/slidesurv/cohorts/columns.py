@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from slidesurv.errors import ConfigError, DataError, listing, unknown
+from slidesurv.slides.manifest import SUFFIXES as SLIDES
 
 __all__ = ["EventRule", "event_rule", "find_column", "patient_column", "plain", "slide_name", "time_column"]
 
@@ -16,7 +17,7 @@ ALIASES = {
 }
 TIMES = ("time", "time_months", "time_days", "time_years", "survival_months", "survival_months_dss", "survival_days",
          "os_survival_months", "os_survival_days", "time_label")  # fmt: skip
-SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".h5", ".pt")
+SUFFIXES = (*SLIDES, ".dcm", ".h5", ".pt")
 MONTHS = {"months": 1.0, "days": 12 / 365.25, "years": 12.0}
 STATUS = re.compile("event|status|censor|vital|dead|death", re.IGNORECASE)
 

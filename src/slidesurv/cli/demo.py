@@ -12,7 +12,7 @@ import typer
 from slidesurv.cli.crossval import conclude, perform
 from slidesurv.cli.speech import say
 from slidesurv.cli.tile import conclude as conclude_job
-from slidesurv.cli.tile import tiles_bar
+from slidesurv.cli.tiles_bar import tiles_bar
 from slidesurv.files import write_text
 
 if TYPE_CHECKING:

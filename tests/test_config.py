@@ -84,10 +84,10 @@ def test_a_group_of_choices_can_be_switched_off(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "path", sorted((Path(__file__).parents[1] / "experiments").glob("*.toml")), ids=lambda p: p.stem
+    "path", sorted((Path(__file__).parents[1] / "experiments").rglob("*.toml")), ids=lambda p: p.stem
 )
 def test_every_experiment_of_ours_is_valid(path):
-    assert len(read_experiment(path).models) == 5
+    assert len(read_experiment(path).models) > 1
 
 
 def test_two_rows_need_two_labels(tmp_path):

@@ -19,6 +19,7 @@ from slidesurv.config import Experiment, TrainingSection, read_experiment
 from slidesurv.errors import ConfigError, DataError
 from slidesurv.files import read_csv, write_csv
 from slidesurv.models.attnmil import AttnMIL
+from slidesurv.models.snn import SNN
 from slidesurv.report.read import read_run
 from slidesurv.slides.store import write_features
 from slidesurv.training.bundle import read_bundle
@@ -290,6 +291,7 @@ def test_no_path_of_this_machine_is_written_into_a_run(run_folder):
 
 def test_the_native_recipe_is_that_of_each_methods_authors(experiment, monkeypatch):
     monkeypatch.setattr(AttnMIL, "native", {"optimizer": "sgd", "epochs": 3, "sampler": "weighted"})
+    monkeypatch.setattr(SNN, "native", {})
     native = experiment.model_copy(update={"training": TrainingSection(recipe="native", epochs=9, seeds=(4, 5))})
     recipes = {row.name: native.recipe(row) for row in native.models}
     assert (recipes["attnmil"].optimizer, recipes["attnmil"].epochs, recipes["attnmil"].seeds) == ("sgd", 3, (4, 5))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["files_bar", "prepare", "rna"]
 
-rna = typer.Typer(help="Expression: tables and embeddings of it.", no_args_is_help=True, rich_markup_mode=None)
+rna = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 VALUES = ("tpm", "log2-tpm", "counts", "fpkm", "as-is")
 NAMES = ("ensembl", "symbol")
@@ -26,7 +26,10 @@ NAMES = ("ensembl", "symbol")
 
 @rna.callback()
 def _rna() -> None:
-    pass
+    """Expression: tables and embeddings of it.
+
+    Example: slidesurv rna prepare gdc/ --samples gdc_sample_sheet.tsv -o rna/
+    """
 
 
 @rna.command()

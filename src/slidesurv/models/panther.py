@@ -203,6 +203,7 @@ class Panther(SurvivalModel):
         return summary
 
     @torch.no_grad()
+    @torch.inference_mode(False)  # what is kept from a prediction may be taught with later
     def _fit(self, features: Tensor) -> Tensor:
         """(N, D) → `_summary` of the patient's mixture."""
         mixture = map_em(

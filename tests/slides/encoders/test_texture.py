@@ -154,3 +154,13 @@ def test_tissues_of_real_tiles_are_told_apart():
     for fold in range(5):
         found[part == fold] = nearest(features[part != fold], labels[part != fold], features[part == fold])
     assert (found == labels).mean() > 0.6, "one in seven is chance"
+
+
+def test_a_tile_has_the_same_numbers_wherever_its_pixels_lie_in_memory():
+    tile = np.random.default_rng(5).integers(0, 256, (1, 256, 256, 3), dtype=np.uint8)
+    encoder, seen = open_encoder("texture"), []
+    for size in range(1, 40):
+        elsewhere = np.empty(tile.size + size, np.uint8)[size:].reshape(tile.shape)
+        elsewhere[:] = tile
+        seen.append(encoder.encode(elsewhere).tobytes())
+    assert len(set(seen)) == 1

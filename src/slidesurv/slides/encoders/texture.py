@@ -140,7 +140,7 @@ def _fibres(name: str, stain: Plane) -> Named:
     near = (cv2.boxFilter(part, -1, (FIBRE, FIBRE)) for part in both)
     yield f"{name}_edges", energy**0.5
     yield f"{name}_direction", math.hypot(*(cv2.mean(part)[0] for part in both)) / max(energy, 1e-9)
-    yield f"{name}_fibres", cv2.mean(cv2.magnitude(*near))[0] / max(energy, 1e-9)
+    yield f"{name}_fibres", cv2.mean(np.hypot(*near))[0] / max(energy, 1e-9)
 
 
 def _neighbours(name: str, level: Plane) -> Named:

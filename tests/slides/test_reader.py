@@ -22,7 +22,7 @@ from slidesurv.errors import ConfigError, MissingExtra
 from slidesurv.slides import libraries
 from slidesurv.slides.batches import read_batches, refuse_unreadable
 from slidesurv.slides.faults import FormatError, PixelError, ReadError, ResolutionError, SlideError, TileError
-from slidesurv.slides.reader import on_white, open_slide, readers
+from slidesurv.slides.reader import TISSUE, on_white, open_slide, readers
 from slidesurv.slides.resolution import Sampling, Target, sample
 from slidesurv.slides.synthetic import write_pyramid
 from slidesurv.slides.tiff import read_tables
@@ -237,6 +237,25 @@ def test_a_damaged_tile_is_left_out_and_the_others_are_unharmed(made, tmp_path, 
     assert places.tolist() == [place for place in range(16) if place != lost]
     assert np.array_equal(np.concatenate([batch.pixels for batch in batches]), good[places])
     assert len([reason for batch in batches for reason in batch.unreadable]) == 1
+
+
+@pytest.mark.parametrize("reader", ["turbo", "openslide"])
+def test_what_cannot_be_read_passes_for_tissue_so_that_its_tiles_are_laid_and_counted(made, tmp_path, reader):
+    path = Path(copy(made, tmp_path / "s.tif"))
+    with open_slide(path, reader=reader) as slide:
+        good = slide.picture(1.0)
+    table = read_tables(path)[0]
+    start, count = int(table.offsets[6]), int(table.counts[6])
+
+    def change(content):
+        content[start : start + count] = bytes(count)
+
+    with open_slide(spoil(path, change), reader=reader) as slide:
+        picture = slide.picture(1.0)
+    lost = np.zeros(good.shape[:2], bool)
+    lost[256:512, 512:768] = True
+    assert (picture[lost] == TISSUE).all()
+    assert np.array_equal(picture[~lost], good[~lost])
 
 
 def test_a_slide_with_many_damaged_tiles_is_refused():

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slidesurv.registry import Registry
-from slidesurv.slides.faults import SlideError
+from slidesurv.slides.faults import SlideError, TileError
 from slidesurv.slides.inspection import inspect
 from slidesurv.slides.libraries import cv2, openslide
 from slidesurv.slides.resolution import Level, best_level, settle_mpp
@@ -30,6 +30,8 @@ __all__ = ["Reader", "Slide", "on_white", "open_slide", "readers"]
 
 FULL = 100_000_000  # pixels held at once: 300 MB
 BLOCK = 4096  # pixels a side, of what is read at once of a slide that is too large
+SMALLEST = 64  # pixels a side, of what is given up as unreadable in the picture of a slide
+TISSUE = (200, 80, 160)  # eosin and haematoxylin, well above the threshold of saturation
 
 
 class Reader(ABC):
@@ -149,7 +151,8 @@ class Slide:
         """The whole slide from the level that is best for a downsample, as that level has it.
 
         A level of more than ``most`` pixels is read in blocks and shrunk to the downsample by area, so that the
-        memory stays bounded whatever the slide.
+        memory stays bounded whatever the slide. What cannot be read has the colour of tissue, so that its tiles are
+        laid, found unreadable, and counted.
 
         Returns:
             (h, w, 3) RGB; a pixel stands for ``width / w`` level-0 pixels.
@@ -157,12 +160,28 @@ class Slide:
         number = best_level(self.levels, downsample)
         level = self.levels[number]
         if level.width * level.height <= most:
-            return self.read(0, 0, number, level.width, level.height)
+            return self._legible(0, 0, number, level.width, level.height)
         factor = max(2, round(downsample / level.downsample))
         picture = np.empty((-(-level.height // factor), -(-level.width // factor), 3), np.uint8)
         for top, left, block in self._blocks(number, side=max(1, BLOCK // factor) * factor, factor=factor):
             picture[top : top + len(block), left : left + block.shape[1]] = block
         return picture
+
+    def _legible(self, x: int, y: int, number: int, width: int, height: int) -> NDArray[np.uint8]:
+        """Read a region as `read` does, and halve it until only what cannot be read is left."""
+        try:
+            return self.read(x, y, number, width, height)
+        except TileError:
+            if max(width, height) <= SMALLEST:
+                return np.full((height, width, 3), TISSUE, np.uint8)
+        scale = self.levels[number].downsample
+        if width >= height:
+            half = width // 2
+            parts = (x, half), (x + round(half * scale), width - half)
+            return np.hstack([self._legible(left, y, number, part, height) for left, part in parts])
+        half = height // 2
+        parts = (y, half), (y + round(half * scale), height - half)
+        return np.vstack([self._legible(x, top, number, width, part) for top, part in parts])
 
     def _blocks(self, number: int, *, side: int, factor: int) -> Iterator[tuple[int, int, NDArray[np.uint8]]]:
         """Give the level block by block, each shrunk by a whole factor, with its place in the shrunk picture."""
@@ -171,7 +190,7 @@ class Slide:
             for x in range(0, level.width, side):
                 width, height = (-(-min(side, left) // factor) for left in (level.width - x, level.height - y))
                 place = round(x * level.downsample), round(y * level.downsample)
-                block = self.read(*place, number, width * factor, height * factor)
+                block = self._legible(*place, number, width * factor, height * factor)
                 yield y // factor, x // factor, _shrunk(block, width, height)
 
     def thumbnail(self, most: int = 1024) -> NDArray[np.uint8]:

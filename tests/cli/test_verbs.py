@@ -11,7 +11,7 @@ from slidesurv.cli import main as front
 from slidesurv.registry import models
 
 VERBS = [
-    *("tile", "encode", "check", "init", "split", "crossval", "compare"),
+    *("tile", "encode", "check", "weights", "init", "split", "crossval", "compare"),
     *("report", "predict", "models", "cite", "demo", "rna", "fetch"),
 ]
 

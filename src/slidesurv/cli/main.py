@@ -23,6 +23,7 @@ from slidesurv.cli.rna_pretrain import pretrain
 from slidesurv.cli.speech import say
 from slidesurv.cli.split import split
 from slidesurv.cli.tile import tile
+from slidesurv.cli.weights import weights
 from slidesurv.errors import ConfigError, SlidesurvError
 
 __all__ = ["app", "main"]
@@ -35,7 +36,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for verb in (tile, encode, check, init, split, crossval, compare, report, predict, models, cite, demo):
+for verb in (tile, encode, check, weights, init, split, crossval, compare, report, predict, models, cite, demo):
     app.command()(verb)
 rna.command()(embed)
 rna.command()(pretrain)

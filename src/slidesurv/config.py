@@ -411,6 +411,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
         if path.stat().st_size > MOST_BYTES:
             raise ConfigError(f"'{path}' is larger than {MOST_BYTES:,} bytes: that is no experiment file.")
         return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"There is no '{path}'. 'slidesurv init {path}' writes a commented one.") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"Cannot read '{path}' as TOML: {error}. 'slidesurv init' writes a commented one.") from error
 

@@ -110,8 +110,15 @@ def conclude(tally: "Tally", output: Path, *, benchmark: bool = False) -> None:
         print(_split(tally))
     slides = {each.slide for each in tally.settled}
     print(f"{len(slides)} slides, {len(tally.failed)} failed: {output / 'summary.md'}")
+    bare = {each.slide for each in tally.settled if each.status in ("no_tissue", "empty")}
+    if bare:
+        say(
+            f"{len(bare)} of {len(slides)} slides have no tile; summary.md says why. Small pieces of tissue need "
+            "--preset biopsy; a slide smaller than a tile has none."
+        )
     if tally.failed:
         say(f"Reasons: {output / 'failures.csv'}")
+    if tally.failed or bare == slides:
         sys.exit(3)
 
 

@@ -179,9 +179,9 @@ def _with_features(cohort: Cohort, store: FeatureStore, missing: str, allow_mixe
     bare = [patient.id for patient in joined if not any(headers[slide].tiles for slide in patient.slides)]
     found = f"{len(bare)} of {len(cohort)} patients of cohort '{cohort.name}' have no tiles: {listing(bare)}."
     if len(bare) == len(cohort) or (bare and missing == "error"):
-        raise DataError(f"{found} Run 'slidesurv encode', or set [cohort] missing = \"drop\".")
+        raise DataError(f'{found} Make features of them, or set [cohort] missing = "drop".')
     if bare or without:
-        log.warning("%d slides without features were left out. %s", len(without), found)
+        log.warning("%d slides without features and %d patients without tiles were left out.", len(without), len(bare))
     left_out = tuple((patient, "no tiles") for patient in bare)
     return replace(joined.subset(set(cohort.ids) - set(bare)), dropped=(*cohort.dropped, *left_out))
 

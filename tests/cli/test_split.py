@@ -72,3 +72,13 @@ def test_a_word_that_is_none_and_keys_that_do_not_fit_are_exit_2(monkeypatch, ca
     }.items():
         code, _, err = run(monkeypatch, capsys, "split", toml, "--set", text)
         assert (code, reason in err) == (2, True), err
+
+
+def test_the_patients_are_those_whom_a_cross_validation_would_use(monkeypatch, capsys, small, tmp_path):
+    (tmp_path / "features").mkdir()
+    for path in sorted((small / "data" / "features").iterdir())[5:]:
+        (tmp_path / "features" / path.name).symlink_to(path)
+    sets = ["--set", f"cohort.features={tmp_path / 'features'}", "--set", "cohort.missing=drop"]
+    run(monkeypatch, capsys, "split", str(small / "small.toml"), "-o", str(tmp_path / "splits.json"), *sets)
+    folds = json.loads((tmp_path / "splits.json").read_text())["splits"]
+    assert sum(len(fold["test"]) for fold in folds) == 35

@@ -15,6 +15,7 @@ from slidesurv.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from slidesurv.config import Experiment
     from slidesurv.types import Cohort, Split
 
 __all__ = ["split"]
@@ -46,15 +47,13 @@ def split(
     """
     from slidesurv.cohorts.audit import audit, verdict
     from slidesurv.cohorts.splits import left_out, write_splits
-    from slidesurv.cohorts.study import read_cohort, read_folds
     from slidesurv.config import read_experiment
 
     *action, experiment = words
     if action not in ([], [Path("audit")]):
         raise ConfigError(f"'{action[0]}' is no word for split: write 'split EXPERIMENT' or 'split audit EXPERIMENT'.")
     settings = read_experiment(experiment, set_ or [])
-    cohort = read_cohort(settings.cohort)
-    splits = read_folds(settings.splits, cohort)
+    cohort, splits = _fold(settings)
     rows = audit(cohort, splits)
     findings = _examine(settings.cohort.features, cohort, splits) if action else []
     said = [*verdict(rows), *findings]
@@ -69,6 +68,17 @@ def split(
         say(f'Wrote \'{output}\'. Use it with [splits] kind = "file", path = "{place}".')
     if any(sentence.startswith("Leak") for sentence in findings):
         raise typer.Exit(1)
+
+
+def _fold(settings: Experiment) -> tuple[Cohort, Sequence[Split]]:
+    """Fold the patients whom a cross-validation would use: where some are dropped, features and genomics are read."""
+    from slidesurv.cohorts.study import open_study, read_cohort, read_folds
+
+    if "drop" in (settings.cohort.missing, settings.genomics.missing):
+        study = open_study(settings)
+        return study.dataset.cohort, study.splits
+    cohort = read_cohort(settings.cohort)
+    return cohort, read_folds(settings.splits, cohort)
 
 
 def _examine(features: Path | None, cohort: Cohort, splits: Sequence[Split]) -> list[str]:

@@ -4,13 +4,12 @@ Written from the specification. Differs: the head predicts T hazards instead of 
 published; "gated" adds a layer after the pooling, "plain" has neither gate nor that layer.
 """
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, final
+from typing import Literal, final
 
 from torch import nn
 from typing_extensions import override
 
-from slidesurv.models.base import Dropout, Paper, SurvivalModel, Width
+from slidesurv.models.base import HARNESS, Dropout, Paper, SurvivalModel, Width
 from slidesurv.nn.attention import GatedAttention
 from slidesurv.registry import models
 from slidesurv.types import Bag, Genomics, ModelOutput, Sizes, Use
@@ -42,15 +41,7 @@ class AttnMIL(SurvivalModel):
         licence="survival programs: GPL-3.0, non-commercial, or none; not used",
     )
 
-    native: ClassVar[Mapping[str, Any]] = {
-        "optimizer": "adam",
-        "learning_rate": 2e-4,
-        "weight_decay": 1e-5,
-        "schedule": "constant",
-        "epochs": 20,
-        "accumulate": 32,
-        "sampler": "weighted",
-    }
+    native = HARNESS
 
     def __init__(
         self, sizes: Sizes, *, variant: Literal["gated", "plain"] = "gated", dim: Width = 512, dropout: Dropout = 0.25

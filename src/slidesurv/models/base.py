@@ -13,6 +13,7 @@ from slidesurv.errors import DataError
 from slidesurv.types import Bag, Genomics, ModelOutput, Sizes, Use
 
 __all__ = [
+    "HARNESS",
     "Dropout",
     "Paper",
     "SurvivalModel",
@@ -24,6 +25,20 @@ __all__ = [
 ]
 
 View = TypeVar("View")
+
+HARNESS: Mapping[str, Any] = MappingProxyType(
+    {
+        "optimizer": "adam",
+        "learning_rate": 2e-4,
+        "weight_decay": 1e-5,
+        "schedule": "constant",
+        "epochs": 20,
+        "accumulate": 32,
+        "sampler": "weighted",
+        "event_weight": 0.0,
+    }
+)
+"""The recipe of MCAT's program (Chen et al., ICCV 2021), which many later methods train in."""
 
 Width = Annotated[int, Field(gt=0, multiple_of=8)]  # eight heads share it
 Dropout = Annotated[float, Field(ge=0, lt=1)]

@@ -4,9 +4,8 @@ Written from the specification. Symbols: R answers, one a gene group (K, dim) ·
 M what the second question of the reconstruction scored (K, N). Differs: docs/deviations.md.
 """
 
-from collections.abc import Mapping
 from math import inf
-from typing import Annotated, Any, ClassVar, Literal, final
+from typing import Annotated, Literal, final
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from typing_extensions import override
 
-from slidesurv.models.base import Dropout, Paper, SurvivalModel, Weight, Width
+from slidesurv.models.base import HARNESS, Dropout, Paper, SurvivalModel, Weight, Width
 from slidesurv.nn.attention import CrossAttention, GatedAttention, GatedFeedForward
 from slidesurv.registry import models
 from slidesurv.types import Bag, Genomics, ModelOutput, Sizes, Use
@@ -120,16 +119,7 @@ class GHANet(SurvivalModel):
         url="https://arxiv.org/abs/2403.10040",
         licence="authors' program: no licence; not used",
     )
-    native: ClassVar[Mapping[str, Any]] = {
-        "optimizer": "adam",
-        "learning_rate": 2e-4,
-        "weight_decay": 1e-5,
-        "schedule": "constant",
-        "epochs": 20,
-        "accumulate": 32,
-        "sampler": "weighted",
-        "event_weight": 0.0,
-    }
+    native = HARNESS
 
     def __init__(
         self,

@@ -4,13 +4,12 @@ Written from the specification. Differs: no key or value of a tile is computed, 
 set transformer start from weights of their own.
 """
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, final
+from typing import Literal, final
 
 from torch import nn
 from typing_extensions import override
 
-from slidesurv.models.base import Dropout, Paper, SurvivalModel, Width, need_groups
+from slidesurv.models.base import HARNESS, Dropout, Paper, SurvivalModel, Width, need_groups
 from slidesurv.nn.coattention import CoAttention
 from slidesurv.nn.fusion import Bilinear, Concatenation
 from slidesurv.nn.set_transformer import SetSummary
@@ -48,16 +47,7 @@ class MCAT(SurvivalModel):
         year=2021,
         licence="authors' program: GPL-3.0, non-commercial; not used",
     )
-    native: ClassVar[Mapping[str, Any]] = {
-        "optimizer": "adam",
-        "learning_rate": 2e-4,
-        "weight_decay": 1e-5,
-        "schedule": "constant",
-        "epochs": 20,
-        "accumulate": 32,
-        "sampler": "weighted",
-        "event_weight": 0.0,
-    }
+    native = HARNESS
 
     def __init__(
         self,

@@ -5,15 +5,14 @@ taught are saved with the weights; a norm that nothing uses is not built. The ro
 program, where no gradient reaches it; ``router`` says otherwise.
 """
 
-from collections.abc import Mapping
 from math import log
-from typing import Any, ClassVar, Literal, final
+from typing import Literal, final
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from slidesurv.models.base import Dropout, Paper, SurvivalModel, Width, need_groups
+from slidesurv.models.base import HARNESS, Dropout, Paper, SurvivalModel, Width, need_groups
 from slidesurv.models.micro_batch import MICRO_BATCH_LOSS, Count, deal, gather, mean_answer
 from slidesurv.nn.encoder import tile_weights
 from slidesurv.nn.nystrom import SelfAttention
@@ -60,16 +59,7 @@ class MoME(SurvivalModel):
         url="https://arxiv.org/abs/2406.09696",
         licence="authors' program: no licence; not used",
     )
-    native: ClassVar[Mapping[str, Any]] = {
-        "optimizer": "adam",
-        "learning_rate": 2e-4,
-        "weight_decay": 1e-5,
-        "schedule": "constant",
-        "epochs": 20,
-        "accumulate": 32,
-        "sampler": "weighted",
-        "event_weight": 0.0,
-    }
+    native = HARNESS
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from typing_extensions import override
 
-from slidesurv.models.base import Dropout, Paper, SurvivalModel, Width, need_groups
+from slidesurv.models.base import HARNESS, Dropout, Paper, SurvivalModel, Width, need_groups
 from slidesurv.models.micro_batch import MICRO_BATCH_LOSS, Count, deal, gather, mean_answer
 from slidesurv.nn.fusion import Bilinear, Concatenation
 from slidesurv.nn.set_transformer import SetSummary
@@ -67,16 +67,7 @@ class MOTCat(SurvivalModel):
         "ucec": {"epsilon": 0.1},
         "micro_batch": {"micro_batch": 256},  # of the paper; the documented commands plan for the whole bag
     }
-    native: ClassVar[Mapping[str, Any]] = {
-        "optimizer": "adam",
-        "learning_rate": 2e-4,
-        "weight_decay": 1e-5,
-        "schedule": "constant",
-        "epochs": 20,
-        "accumulate": 32,
-        "sampler": "weighted",
-        "event_weight": 0.0,
-    }
+    native = HARNESS
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, final
 from torch import nn
 from typing_extensions import override
 
-from slidesurv.models.base import Dropout, Paper, SurvivalModel, need_expression
+from slidesurv.models.base import HARNESS, Dropout, Paper, SurvivalModel, need_expression
 from slidesurv.nn.snn import lecun, self_normalising
 from slidesurv.registry import models
 from slidesurv.types import Bag, Genomics, ModelOutput, Sizes, Use
@@ -44,16 +44,7 @@ class SNN(SurvivalModel):
         licence="survival programs: GPL-3.0, non-commercial; not used",
     )
 
-    native: ClassVar[Mapping[str, Any]] = {
-        "optimizer": "adam",
-        "learning_rate": 2e-4,
-        "weight_decay": 1e-5,
-        "schedule": "constant",
-        "epochs": 20,
-        "accumulate": 32,
-        "sampler": "weighted",
-        "l1": 1e-4,
-    }
+    native: ClassVar[Mapping[str, Any]] = {**HARNESS, "l1": 1e-4}
 
     def __init__(self, sizes: Sizes, *, size: Literal["small", "big"] = "small", dropout: Dropout = 0.25) -> None:
         super().__init__(sizes)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, final
 from torch import nn
 from typing_extensions import override
 
-from slidesurv.models.base import Dropout, Paper, SurvivalModel, Width, need_groups
+from slidesurv.models.base import HARNESS, Dropout, Paper, SurvivalModel, Width, need_groups
 from slidesurv.nn.encoder import ClassTransformer
 from slidesurv.nn.snn import GroupEncoder, xavier
 from slidesurv.registry import models
@@ -47,16 +47,7 @@ class SNNTrans(SurvivalModel):
         licence="CMTA's program: no licence; not used. This baseline has no paper of its own",
     )
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"mcat": {"hidden": 256, "init": "torch"}}
-    native: ClassVar[Mapping[str, Any]] = {
-        "optimizer": "adam",
-        "learning_rate": 2e-4,
-        "weight_decay": 1e-5,
-        "schedule": "constant",
-        "epochs": 20,
-        "accumulate": 32,
-        "sampler": "weighted",
-        "event_weight": 0.0,
-    }
+    native = HARNESS
 
     def __init__(
         self,

@@ -56,6 +56,12 @@ def test_from_slides_to_features_in_two_steps_or_in_one(slides, tmp_path):
     assert "patches: 2 skipped" in again.stderr and "features_texture: 2 skipped" in again.stderr
 
 
+def test_a_job_without_a_single_tile_is_exit_3_and_says_the_remedy(slides, tmp_path):
+    tiled = run("tile", slides, "-o", tmp_path / "job", "--tissue-area", "9999", "--workers", "1")
+    assert tiled.exit_code == 3
+    assert "2 of 2 slides have no tile" in tiled.stderr and "--preset biopsy" in tiled.stderr
+
+
 def test_a_slide_that_cannot_be_used_is_exit_3_and_is_named(slides, tmp_path):
     folder = tmp_path / "slides"
     folder.mkdir()

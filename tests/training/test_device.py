@@ -1,12 +1,14 @@
 """Where numbers run: switches are put back, bfloat16 stays near, devices that are not there are named."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from slidesurv.errors import ConfigError
 from slidesurv.models.vgat import VGA, VGAT
 from slidesurv.selection.prompts import ESE
-from slidesurv.training.device import autocast, fast_matmul, pick_device
+from slidesurv.training.device import autocast, fast_matmul, peak_memory, pick_device
 from slidesurv.types import Bag, Sizes
 
 
@@ -73,3 +75,13 @@ def test_a_bag_of_400_000_tiles_is_predicted_within_8_gigabytes():
     assert output.attention.shape == (400_000,)
     assert torch.isfinite(output.logits).all()
     assert getrusage(RUSAGE_SELF).ru_maxrss - before < 8e6  # in kB
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux lets a process set its mark back")
+def test_the_peak_of_memory_is_that_of_the_work_inside():
+    with peak_memory() as small:
+        torch.ones(1)
+    with peak_memory() as large:
+        torch.ones(50_000_000)  # 200 MB
+    assert small.megabytes < 50
+    assert 190 < large.megabytes < 260

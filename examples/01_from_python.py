@@ -8,7 +8,7 @@
 from pathlib import Path
 
 from slidesurv.cohorts.synthetic import Truth, write_synthetic
-from slidesurv.config import Experiment
+from slidesurv.config.experiment import Experiment
 from slidesurv.report.page import write_report
 from slidesurv.training.crossval import plan, run_jobs
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from slidesurv.cli.speech import say
 from slidesurv.cohorts.synthetic import Truth, write_synthetic
-from slidesurv.config import read_experiment
+from slidesurv.config.read import read_experiment
 from slidesurv.errors import DataError
 from slidesurv.files import write_text
 from slidesurv.report.page import write_report

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from slidesurv.cohorts.synthetic import Truth, write_synthetic
-from slidesurv.config import Experiment, read_experiment
+from slidesurv.config.experiment import Experiment
+from slidesurv.config.read import read_experiment
 
 SMALL = Truth(patients=40, tiles=(6, 14), width=10, genes=30, follow_up=40.0)
 EXPERIMENT = """

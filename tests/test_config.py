@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from slidesurv.config import read_experiment
+from slidesurv.config.read import read_experiment
 from slidesurv.errors import ConfigError
 
 GOOD = """

@@ -42,7 +42,7 @@ def test_python_blocks_run(block, small, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("block", [block for kind, block in BLOCKS if kind == "toml"])
 def test_toml_blocks_are_valid_experiments(block, tmp_path):
-    from slidesurv.config import read_experiment
+    from slidesurv.config.read import read_experiment
 
     (tmp_path / "e.toml").write_text(block, encoding="utf-8")
     assert read_experiment(tmp_path / "e.toml").models

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from slidesurv.cohorts.synthetic import Truth, write_synthetic
-from slidesurv.config import read_experiment
+from slidesurv.config.read import read_experiment
 from slidesurv.files import read_csv, write_csv
 from slidesurv.report.page import write_report
 from slidesurv.report.read import read_run

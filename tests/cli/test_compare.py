@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from slidesurv.config import read_experiment
+from slidesurv.config.read import read_experiment
 from slidesurv.errors import ConfigError
 from slidesurv.registry import models
 from slidesurv.training.crossval import able

@@ -234,7 +234,7 @@ MOBILENET = "mobilenet_v1_1.0_224_quant_embedding_extractor.tflite"
 @pytest.mark.parametrize("encoder", ["texture", pytest.param("mobilenet-v1", marks=pytest.mark.slow)])
 def test_real_regions_go_from_pixels_to_a_survival_model(tmp_path, encoder):
     from slidesurv.cli.crossval import perform
-    from slidesurv.config import read_experiment
+    from slidesurv.config.read import read_experiment
 
     table = needs("cohorts", "roi", "cohort.csv")
     words = ["--encoder", encoder]

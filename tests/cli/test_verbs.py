@@ -66,7 +66,7 @@ def test_an_unknown_model_is_exit_2_with_the_nearest_name(monkeypatch, capsys):
 
 
 def test_the_template_is_a_valid_experiment(monkeypatch, capsys, tmp_path):
-    from slidesurv.config import read_experiment
+    from slidesurv.config.read import read_experiment
 
     code, _, _ = run(monkeypatch, capsys, "init", str(tmp_path / "e.toml"))
     assert code == 0
@@ -78,7 +78,7 @@ def test_the_template_is_a_valid_experiment(monkeypatch, capsys, tmp_path):
 def test_every_key_of_an_experiment_stands_in_the_template(tmp_path):
     from importlib.resources import files
 
-    from slidesurv.config import Experiment
+    from slidesurv.config.experiment import Experiment
 
     text = files("slidesurv.cli").joinpath("experiment.toml").read_text(encoding="utf-8")
     for section in ("cohort", "splits", "features", "genomics", "training"):

@@ -9,7 +9,7 @@ import pytest
 from slidesurv.cohorts.group_folds import column_of, group_fold, temporal_fold
 from slidesurv.cohorts.imports import read_mcat
 from slidesurv.cohorts.study import read_folds
-from slidesurv.config import SplitSection
+from slidesurv.config.data import SplitSection
 from slidesurv.errors import ConfigError, DataError
 from slidesurv.types import Cohort, Patient
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from slidesurv.cohorts.study import Study, open_study
-from slidesurv.config import read_experiment
+from slidesurv.config.read import read_experiment
 from slidesurv.errors import ConfigError, DataError
 
 EXPERIMENT = """

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from reference.peers import as_bag
-from slidesurv.config import TrainingSection
+from slidesurv.config.training import TrainingSection
 from slidesurv.registry import models
 from slidesurv.training.step import losses, show
 from slidesurv.types import Genomics, PatientData, Sizes, SurvivalTarget, Use

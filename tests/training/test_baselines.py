@@ -4,7 +4,7 @@ import pytest
 
 from slidesurv.cohorts.baselines import BASELINES
 from slidesurv.cohorts.study import open_study
-from slidesurv.config import read_experiment
+from slidesurv.config.read import read_experiment
 from slidesurv.files import read_csv, read_json, write_json
 from slidesurv.report.read import read_run
 from slidesurv.training.baselines import write_baselines, write_combined

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from slidesurv.cli import main as front
-from slidesurv.config import read_experiment
+from slidesurv.config.read import read_experiment
 from slidesurv.errors import ConfigError, DataError
 from slidesurv.files import read_csv, sha256
 from slidesurv.slides.store import write_features

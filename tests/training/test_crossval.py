@@ -15,7 +15,9 @@ from safetensors.numpy import load_file
 
 from slidesurv.cohorts.splits import kfold, write_splits
 from slidesurv.cohorts.study import open_study, read_cohort
-from slidesurv.config import Experiment, TrainingSection, read_experiment
+from slidesurv.config.experiment import Experiment
+from slidesurv.config.read import read_experiment
+from slidesurv.config.training import TrainingSection
 from slidesurv.errors import ConfigError, DataError
 from slidesurv.files import read_csv, write_csv
 from slidesurv.models.attnmil import AttnMIL
@@ -93,7 +95,7 @@ def test_two_workers_write_the_same_bytes_as_one(small, run_folder, tmp_path):
 
 def test_a_run_that_is_killed_and_started_again_writes_the_same_bytes(small, run_folder, tmp_path):
     program = (
-        "import pathlib; from slidesurv.config import read_experiment; from slidesurv.training.crossval import *\n"
+        "import pathlib; from slidesurv.config.read import read_experiment; from slidesurv.training.crossval import *\n"
         f"jobs = plan(read_experiment(pathlib.Path({str(small / 'small.toml')!r})), pathlib.Path({str(tmp_path)!r}))\n"
         "run_jobs(jobs, command='slidesurv crossval small.toml')"
     )

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from slidesurv.config import TrainingSection
+from slidesurv.config.training import TrainingSection
 from slidesurv.errors import DataError
 from slidesurv.models.attnmil import AttnMIL
 from slidesurv.training.fit import fit

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from slidesurv.config import TrainingSection
+from slidesurv.config.training import TrainingSection
 from slidesurv.training.optimizers import make_optimizer, rate
 
 

@@ -31,7 +31,7 @@ def compare(
 
     Example: slidesurv compare luad.toml gbmlgg.toml --methods vgat,transmil,attnmil --set training.recipe=native
     """
-    from slidesurv.config import read_experiment
+    from slidesurv.config.read import read_experiment
     from slidesurv.registry import models
     from slidesurv.report.overview import markdown, overview, write_overview
     from slidesurv.report.read import read_run

@@ -13,7 +13,7 @@ from slidesurv.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slidesurv.config import Experiment
+    from slidesurv.config.experiment import Experiment
     from slidesurv.engine import Outcome
     from slidesurv.training.crossval import Job
 
@@ -36,7 +36,7 @@ def crossval(
 
     Example: slidesurv crossval luad.toml --workers 2 --set training.epochs=10
     """
-    from slidesurv.config import read_experiment
+    from slidesurv.config.read import read_experiment
 
     asked = read_experiment(experiment, set_ or [])
     conclude(perform(asked, output or Path("runs") / asked.name, workers=workers, command=typed()))

@@ -39,7 +39,7 @@ def demo(
     Example: slidesurv demo -o demo
     """
     from slidesurv.cohorts.specimens import SlideTruth, write_specimens
-    from slidesurv.config import read_experiment
+    from slidesurv.config.read import read_experiment
 
     experiment = output / "experiment.toml"
     write_text(experiment, files("slidesurv.cli").joinpath("demo.toml").read_text(encoding="utf-8"))

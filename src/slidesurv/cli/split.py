@@ -15,7 +15,7 @@ from slidesurv.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slidesurv.config import Experiment
+    from slidesurv.config.experiment import Experiment
     from slidesurv.types import Cohort, Split
 
 __all__ = ["split"]
@@ -47,7 +47,7 @@ def split(
     """
     from slidesurv.cohorts.audit import audit, verdict
     from slidesurv.cohorts.splits import left_out, write_splits
-    from slidesurv.config import read_experiment
+    from slidesurv.config.read import read_experiment
 
     *action, experiment = words
     if action not in ([], [Path("audit")]):

@@ -14,7 +14,8 @@ from slidesurv.cohorts.group_folds import column_of, group_fold, temporal_fold
 from slidesurv.cohorts.imports import read_mcat, read_mcat_genomics
 from slidesurv.cohorts.site_folds import leave_site_out, site_kfold
 from slidesurv.cohorts.splits import kfold, left_out, read_mcat_splits, read_splits, write_splits
-from slidesurv.config import CohortSection, Experiment, GenomicSection, SplitSection
+from slidesurv.config.data import CohortSection, GenomicSection, SplitSection
+from slidesurv.config.experiment import Experiment
 from slidesurv.errors import ConfigError
 from slidesurv.files import sha256, write_csv
 from slidesurv.genomics.expression import Expression, read_embeddings, read_expression

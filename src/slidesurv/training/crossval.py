@@ -21,7 +21,9 @@ import torch
 
 from slidesurv import __version__
 from slidesurv.cohorts.study import Study, open_study
-from slidesurv.config import Experiment, ModelSection, TrainingSection
+from slidesurv.config.experiment import Experiment
+from slidesurv.config.row import ModelSection
+from slidesurv.config.training import TrainingSection
 from slidesurv.engine import Outcome, Task, run
 from slidesurv.errors import ConfigError, listing
 from slidesurv.files import read_json, sha256, write_csv, write_json

@@ -32,7 +32,7 @@ from slidesurv.training.step import cox_losses, join, losses, show
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from slidesurv.config import TrainingSection
+    from slidesurv.config.training import TrainingSection
     from slidesurv.models.base import SurvivalModel
     from slidesurv.types import ModelOutput, PatientData, SurvivalTarget
 

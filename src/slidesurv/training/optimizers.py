@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from slidesurv.config import TrainingSection
+from slidesurv.config.training import TrainingSection
 
 __all__ = ["make_optimizer", "rate"]
 

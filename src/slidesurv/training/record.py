@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from slidesurv.cohorts.study import Study
-    from slidesurv.config import ModelSection
+    from slidesurv.config.row import ModelSection
     from slidesurv.engine import Outcome
 
 __all__ = ["describe_run", "obstacle", "require_data"]

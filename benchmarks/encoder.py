@@ -5,6 +5,9 @@
 The peers are the published algorithms written plainly below (zero rows prepended, matrices multiplied from the left,
 three convolutions, every row of the last layer), since the authors' programs cannot be installed. Same weights; logits
 are compared before anything is timed. Both run in float32; "fast" is ours with training.fast_matmul.
+
+The floor under each race is what ours multiplies in a step, as torch counts it, at the best rate that this processor
+reaches on square matrices: no program that multiplies as much can be faster.
 """
 
 import argparse
@@ -14,8 +17,9 @@ import sys
 
 import torch
 import torch.nn.functional as F
-from race import extra_megabytes, race
+from race import extra_megabytes, print_floor, product_rate, race
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from slidesurv.models.attnmil import AttnMIL
 from slidesurv.models.transmil import TransMIL
@@ -24,6 +28,12 @@ from slidesurv.survival.losses import nll
 from slidesurv.training.device import fast_matmul
 from slidesurv.types import Bag, Sizes, SurvivalTarget
 
+ATTENTION = {  # torch counts these on a GPU alone
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: (
+        lambda grad, q, k, v, *_, **__: sdpa_backward_flop_count(grad, q, k, v)
+    ),
+}
 SIZES = Sizes(tile=1024, bins=4)
 TARGET = SurvivalTarget(torch.tensor([10.0]), torch.tensor([True]), torch.tensor([1]))
 
@@ -75,6 +85,27 @@ def stepper(model: nn.Module, logits, *, fast: bool = False, autocast: bool = Fa
             optimizer.step()
 
     return step
+
+
+def best_rate(dtype: torch.dtype) -> float:
+    """GFLOP/s of square products, the better of PyTorch's two libraries."""
+    a, b = torch.rand(2, 1024, 1024).to(dtype)
+    rates = []
+    for fast in (False, True):
+        with fast_matmul(fast):
+            rates.append(product_rate(lambda: a @ b, 2 * 1024**3))
+    return max(rates)
+
+
+def gflop(step) -> float:
+    """GFLOP of the matrix products of one step, the recomputation inside attention's backward included.
+
+    Convolutions are left out: torch counts depth-wise ones as if every channel saw all of them.
+    """
+    with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
+        step()
+    counts = counter.get_flop_counts()["Global"]
+    return sum(count for part, count in counts.items() if "convolution" not in str(part)) / 1e9
 
 
 def made_bag(n: int) -> Bag:
@@ -131,17 +162,25 @@ def main() -> None:
     if arguments.memory:
         memory(arguments.memory, arguments.n[0])
         return
+    rate, rough = best_rate(torch.float32), best_rate(torch.bfloat16)
+    print(f"square products: float32 {rate:.0f} GFLOP/s, bfloat16 {rough:.0f} GFLOP/s of processor time")
     for n in arguments.n:
         compare_logits(n)
         steps = transmil_steps(n)
-        race(f"tile transformer, one step, N = {n}", steps.pop("lean, fast"), steps, repeats=3)
+        work = {name: gflop(steps[name]) for name in ("lean, fast", "exact, fast")}
+        least = race(f"tile transformer, one step, N = {n}", steps.pop("lean, fast"), steps, repeats=3)
+        for name, multiplied in work.items():
+            print_floor(name, multiplied, rate, least["plain"])
         for which in ("lean, fast", "exact, fast", "plain"):
             shown = subprocess.run(
                 [sys.executable, __file__, str(n), "--memory", which], check=True, capture_output=True, text=True
             )
             print(shown.stdout.splitlines()[-1])
     steps = attnmil_steps(10_000)
-    race("plain attention, one step, N = 10000", steps.pop("fast"), steps, repeats=5)
+    work = gflop(steps["fast"])
+    least = race("plain attention, one step, N = 10000", steps.pop("fast"), steps, repeats=5)
+    print_floor("plain attention, float32", work, rate, least["plain"])
+    print_floor("plain attention, bfloat16", work, rough, least["plain"])
 
 
 if __name__ == "__main__":

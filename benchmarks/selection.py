@@ -1,8 +1,9 @@
 """Prototypes and mixture beside scikit-learn and the plain algorithm: seconds, quality, extra memory.
 
-    OMP_NUM_THREADS=1 env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE python benchmarks/selection.py [--big]
+    OMP_NUM_THREADS=1 env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE python benchmarks/selection.py [--big] [--mixture]
 
-Features are made: log-normal, non-negative, around 40 kinds of tissue. ``--big`` adds a million tiles.
+Features are made: log-normal, non-negative, around 40 kinds of tissue. ``--big`` adds a million tiles; ``--mixture``
+leaves k-means out.
 """
 
 import ctypes
@@ -15,7 +16,7 @@ from pathlib import Path
 from pprint import pprint
 
 import torch
-from race import race
+from race import print_floor, product_rate, race
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
@@ -80,6 +81,19 @@ def inertia(x: Tensor, means: Tensor) -> float:
     return sum((torch.cdist(part, means).amin(1) ** 2).sum().item() for part in x.split(8192)) / len(x)
 
 
+def em_rates() -> dict[str, float]:
+    """GFLOP/s of the mixture's own products, 16 x 256 tiles of 2,049 numbers, by precision."""
+    rates = {}
+    for dtype in (torch.float32, torch.float64):
+        tiles, coefficients = torch.rand(256, 2 * DIM + 1, dtype=dtype), torch.rand(COUNT, 2 * DIM + 1, dtype=dtype)
+        multiplied = 2 * COUNT * tiles.numel()
+        rates[str(dtype)] = product_rate(lambda c=coefficients, t=tiles: c @ t.T, multiplied)
+        square = torch.rand(1024, 1024, dtype=dtype)
+        whole = product_rate(lambda s=square: s @ s, 2 * 1024**3)
+        print(f"{dtype}: square products {whole:.0f} GFLOP/s, the mixture's {rates[str(dtype)]:.0f} GFLOP/s")
+    return rates
+
+
 def em_calls(n: int) -> dict[str, Callable[[], object]]:
     x, m = features(n, seed=1), fit_prototypes(features(10_000)).means
     return {
@@ -138,11 +152,17 @@ def main() -> None:
         return one_memory(sys.argv[2], int(sys.argv[3]), sys.argv[4])
     pprint(threadpool_info())
     print("torch threads:", torch.get_num_threads())
+    rates = em_rates()
     for n in (1_000, 12_000):
         calls = em_calls(n)
-        race(f"EM, {STEPS} iterations, {n} tiles, ours in float64", calls.pop("ours"), dict(calls))
+        least = race(f"EM, {STEPS} iterations, {n} tiles, ours in float64", calls.pop("ours"), dict(calls))
         race(f"EM, {STEPS} iterations, {n} tiles, ours in float32", calls.pop("ours, float32"), calls)
+        for name, rate in rates.items():
+            products = 2 * STEPS - 1.5  # an E-step and an M-step each, no last M-step, the first E-step without x²
+            print_floor(f"EM, {name}", products * 4e-9 * COUNT * n * DIM, rate, least["plain, float32"])
     memory("em", 12_000)
+    if "--mixture" in sys.argv:
+        return None
     for n in (200_000, 1_000_000) if "--big" in sys.argv else (200_000,):
         calls = kmeans_calls(n)
         race(f"k-means, {n} tiles", calls.pop("ours"), calls, repeats=3)

@@ -11,7 +11,8 @@ Four summaries of 128 numbers are compared: principal components of the same 1,0
 tails; the mean token of the encoder; and that of the same encoder before it was taught. On the training part of a fold
 each is rotated onto its principal components, which keep their proportions, and given to a Cox model with a ridge
 penalty, which is chosen by cross-validation inside that part. Printed are C-indices, pooled over pairs inside the
-folds, with bootstrap intervals, and how much lower than the taught encoder's each is, paired.
+folds, with bootstrap intervals, and how much lower than the taught encoder's each is, paired. Whether the encoder is a
+better target for VGAT is asked by ``target.py``.
 
 GBMLGG is judged by default because most is known to be predictable there, so that the summaries can be told apart; this
 was settled before any of them was judged.
@@ -37,6 +38,7 @@ from slidesurv.genomics.expression import Expression, read_embeddings
 from slidesurv.genomics.pretrain import PretrainRecipe, new_encoder, pretrain
 from slidesurv.genomics.views import PrincipalComponents
 from slidesurv.genomics.weights import read_checkpoint, write_checkpoint
+from slidesurv.report.pretraining import write_pretraining
 from slidesurv.survival.resampling import bootstrap_concordance, interval, pooled_concordance
 from slidesurv.training.device import fast_matmul
 from slidesurv.types import Cohort, Split
@@ -186,6 +188,9 @@ def main() -> None:
     )
     with fast_matmul(True):
         teach(corpus, folder)
+        unseen = f"Nobody of {arguments.cohort} was seen: its patients may be judged by these weights."
+        command = f"python experiments/pretrain_tcga.py --cohort {arguments.cohort}"
+        print(f"Report: {write_pretraining(folder / 'taught', left_out=unseen, command=command)}")
         table = replace(table, ids=cohort.ids, values=table.rows(cohort.ids))
         summaries = {
             "encoder, taught": summarise(table, folder / "taught", corpus.genes),

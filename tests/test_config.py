@@ -109,3 +109,57 @@ def test_a_file_that_is_no_experiment_is_refused_by_size(tmp_path):
 def test_a_file_that_is_no_toml_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="as TOML"):
         read_experiment(written(tmp_path, "name = "))
+
+
+SEARCH = """
+[search.training]
+learning_rate = { low = 1e-5, high = 1e-3, log = true }
+[search.models.attnmil]
+dim = { choices = [8, 16] }
+"""
+
+
+def test_every_row_is_searched_over_what_all_share_and_what_is_its_own(tmp_path):
+    text = GOOD + '[[models]]\nname = "snn"\n[[models]]\nname = "attnmil"\nlabel = "narrow"\ndim = 8\n' + SEARCH
+    experiment = read_experiment(written(tmp_path, text))
+    spaces = [list(experiment.search.space(row)) for row in experiment.models]
+    assert spaces == [["training.learning_rate", "model.dim"], ["training.learning_rate"], ["training.learning_rate"]]
+    assert experiment.model_validate_json(experiment.model_dump_json()) == experiment
+
+
+def test_a_choice_inside_a_group_leaves_the_others_of_the_group(tmp_path):
+    row = read_experiment(written(tmp_path), ["models.0={name='vgat', ese={prompts=64}}"]).models[0]
+    assert [row.says(key) for key in ("ese.prompts", "ese.prototypes", "dim")] == [True, False, False]
+    ese = row.choosing({"ese.prototypes": 3, "dim": 16}).choices()["ese"]
+    assert (ese.prompts, ese.prototypes) == (64, 3)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("search.trials=0", r"\[search\] trials = 0"),
+        ("search.trial=3", r"\[search\] Unknown key 'trial'. Did you mean 'trials'"),
+        ("search.training.learning_rate.lo=1", r"\[search.training.learning_rate\] Unknown key 'lo'. Did you mean 'l"),
+        ("search.training.learning_rate.high=1e-6", "low must be below high"),
+        ("search.training.learning_rate.high=7.0", r"\[search.training\] learning_rate may not be 7.0"),
+        ("search.training.learning_rate.low=0", "above 0"),
+        ("search.training.weight_decay={low=0.1}", "give low and high, or choices"),
+        ("search.training.weight_decay={low=0.1, high=0.2, choices=[0.1]}", "give low and high, or choices"),
+        ("search.training.n_bins={choices=[3, 4]}", "Unknown key to search 'n_bins'"),
+        ("search.models.attnmil.dim.choices=[8, 30]", "option 'dim' is 30"),
+        ("search.models.attnmil.dims={choices=[8]}", "Unknown option 'dims'. Did you mean 'dim'"),
+        ("search.models.atnmil={}", r"\[search.models\] Unknown model 'atnmil'. Did you mean 'attnmil'"),
+        ("search.models.attnmil.label={choices=['a']}", "label is no keyword of a model"),
+        ("models.0.dim=32", r"dim is searched for no row.*\[\[models\]\]"),
+        ("training.protocol=paper", "set protocol = 'leakfree'"),
+        ("training.loss=cox", "set metric = 'c_index'"),
+        ("search={models={}}", "leaves 'attnmil' nothing to search, so budgets would not be equal"),
+    ],
+)
+def test_what_is_wrong_in_a_search_is_named(tmp_path, override, words):
+    with pytest.raises(ConfigError, match=words):
+        read_experiment(written(tmp_path, GOOD + SEARCH), [override])
+
+
+def test_without_a_search_there_is_none(tmp_path):
+    assert read_experiment(written(tmp_path)).search is None

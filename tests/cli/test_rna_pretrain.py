@@ -59,6 +59,21 @@ def test_a_table_becomes_weights_and_the_way_is_told_on_stderr(write, values, tm
     assert read_checkpoint(tmp_path / "own").config.embed_dim == 8
 
 
+def test_a_page_shows_the_curve_who_was_left_out_and_the_command_also_when_all_is_done(
+    write, values, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("sys.argv", ["slidesurv", "rna", "pretrain", str(tmp_path / "t.csv"), "-o", "own"])
+    (tmp_path / "ids.txt").write_text("P03\nP17\n")
+    words = [write(values), "-o", tmp_path / "own", "--leave-out", tmp_path / "ids.txt", *SMALL]
+    assert f"Report: {tmp_path / 'own' / 'report.html'}" in run(*words).stdout
+    page = (tmp_path / "own" / "report.html").read_bytes()
+    assert b"2 of 30 patients of the table are left out, those whom &#39;ids.txt&#39; names" in page
+    assert b"Learning curves up to epoch 2" in page and b"slidesurv rna pretrain t.csv -o own" in page
+    (tmp_path / "own" / "report.html").unlink()
+    again = run(*words)
+    assert "epoch 1" not in again.stderr and (tmp_path / "own" / "report.html").read_bytes() == page
+
+
 def test_json_is_the_account_and_options_reach_it(write, values, tmp_path):
     more = ["--learning-rate", "1e-3", "--weight-decay", "0.1", "--warm-up", "0.2", "--together", "2", "--seed", "3"]
     words = [*SMALL, *more, "--precision", "bfloat16", "--recompute", "--device", "cpu", "--bins", "quantiles"]
@@ -91,6 +106,8 @@ def test_of_a_fold_only_those_who_train_are_seen(write, values, tmp_path):
     chosen = ["--splits", tmp_path / "splits.json", "--fold", "1"]
     run(write(values), "-o", tmp_path / "clean", *chosen, *SMALL)
     assert {row["patient_id"] for row in read_csv(tmp_path / "clean" / "patients.csv")} == set(IDS[:20])
+    told = "10 of 30 patients of the table are left out, all but the training part of fold 1 of &#39;splits.json&#39;"
+    assert told in (tmp_path / "clean" / "report.html").read_text()
     values[20:] = -1e9  # tuning part, test part, and those in no part
     run(write(values, "poisoned.csv"), "-o", tmp_path / "poisoned", *chosen, *SMALL)
     assert contents(tmp_path / "clean") == contents(tmp_path / "poisoned")

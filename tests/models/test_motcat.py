@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from reference.fill import bag, fill, signed
 from reference.golden import golden, records
@@ -122,6 +123,21 @@ def test_the_order_of_tiles_does_not_matter_to_the_whole_bag():
     one, other = (model(as_bag(tiles), genome()) for tiles in (features, features.flip(0)))
     torch.testing.assert_close(one.logits, other.logits, atol=1e-6, rtol=0)
     torch.testing.assert_close(one.attention, other.attention.flip(0))
+
+
+def operations(n: int) -> int:
+    model, counter = MOTCat(Sizes(tile=1024, bins=4, groups=(3, 5, 4, 6, 2, 7))).eval(), FlopCounterMode(display=False)
+    genes = Genomics(groups=tuple(torch.rand(size) for size in (3, 5, 4, 6, 2, 7)))
+    with counter, torch.inference_mode():
+        model(as_bag(torch.rand(n, 1024)), genes)
+    return counter.get_total_flops()
+
+
+def test_operations_grow_with_tiles_in_proportion_as_published():
+    once, twice, thrice = map(operations, (500, 1000, 1500))
+    published = 2 * 0.264e6  # of a tile; its cost and some forty rounds of the plan come to a little more
+    for grown in (twice - once, thrice - twice):
+        assert 0.99 * published < grown / 500 < 1.02 * published
 
 
 def test_attention_is_a_tile_s_share_of_the_mass():

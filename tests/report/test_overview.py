@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from slidesurv.files import read_json, write_json
-from slidesurv.report.overview import markdown, overview, write_overview
+from slidesurv.report.overview import overview
+from slidesurv.report.overview_files import markdown, write_overview
 from slidesurv.report.read import read_run
 
 
@@ -107,6 +108,7 @@ def test_one_cohort_has_a_page_without_ranks(made, tmp_path):
         "overview.csv",
         "overview.html",
         "overview.md",
+        "overview.tex",
     ]
     page = (tmp_path / "table/overview.html").read_text()
     assert "&lt;b&gt;&amp;" in page and "<b>" not in page

@@ -92,8 +92,8 @@ def test_a_resumed_fit_ends_where_an_undisturbed_one_does(tmp_path):
     checkpoint = tmp_path / "b" / "checkpoint.safetensors"
     early = tmp_path / "c" / "checkpoint.safetensors"
 
-    def stop(epoch):
-        if epoch == 3:
+    def stop(progress):
+        if progress.epoch == 3:
             raise KeyboardInterrupt
 
     torch.manual_seed(0)
@@ -159,8 +159,8 @@ def test_every_optimizer_resumes_where_it_stopped(tmp_path, optimizer):
     settings = {"optimizer": optimizer, "checkpoint_seconds": 0, "epochs": 8, "accumulate": 2}
     straight, _ = fitted(tmp_path / "a", **settings)
 
-    def stop(epoch):
-        if epoch == 3:
+    def stop(progress):
+        if progress.epoch == 3:
             raise KeyboardInterrupt
 
     torch.manual_seed(0)

@@ -22,6 +22,7 @@ def compare(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key; may be repeated.")
     ] = None,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Print the table as overview.pdf too.")] = False,
 ) -> None:
     """Compare methods over cohorts, in the layout of the paper's Table I.
 
@@ -33,7 +34,8 @@ def compare(
     """
     from slidesurv.config.read import read_experiment
     from slidesurv.registry import models
-    from slidesurv.report.overview import markdown, overview, write_overview
+    from slidesurv.report.overview import overview
+    from slidesurv.report.overview_files import markdown, write_overview
     from slidesurv.report.read import read_run
     from slidesurv.training.crossval import able
 
@@ -51,4 +53,8 @@ def compare(
     write_overview(table, output)
     print(markdown(table))
     print(f"Table: {output / 'overview.html'}")
+    if pdf:
+        from slidesurv.report.pdf import write_pdf
+
+        print(f"PDF: {write_pdf(output / 'overview.html')}")
     conclude(outcomes)

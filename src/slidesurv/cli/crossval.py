@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from slidesurv.config.experiment import Experiment
     from slidesurv.engine import Outcome
-    from slidesurv.training.crossval import Job
+    from slidesurv.training.job import Job
 
 __all__ = ["conclude", "crossval", "perform", "typed"]
 
@@ -50,11 +50,13 @@ def perform(experiment: "Experiment", folder: Path, *, workers: int, command: st
     """
     from slidesurv.report.page import write_report
     from slidesurv.training.crossval import plan, run_jobs
+    from slidesurv.training.search import searches
 
     jobs = plan(experiment, folder)
     _introduce(jobs)
     workers = workers or max(1, min((os.cpu_count() or 1) // experiment.training.threads, len(jobs)))
-    with epochs_bar(folder, folds=len(jobs), epochs=max(job.recipe.epochs for job in jobs)) as teller:
+    tasks = len(jobs) + len(searches(jobs))
+    with epochs_bar(folder, folds=tasks, epochs=max(job.recipe.epochs for job in jobs)) as teller:
         outcomes = run_jobs(jobs, workers=workers, command=command, report=teller.ended)
     counts = {status: sum(o.status == status for o in outcomes) for status in ("done", "skipped", "failed")}
     say(f"{len(outcomes)} folds: " + ", ".join(f"{count} {status}" for status, count in counts.items()))

@@ -14,13 +14,19 @@ def report(
     reference: Annotated[
         str | None, typer.Option(metavar="MODEL", help="Folder name of the model that the others are compared with.")
     ] = None,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Print the page to a PDF beside it.")] = False,
 ) -> None:
     """Write the report of a run again.
 
-    One self-contained HTML page, and tables beside it.
+    One self-contained HTML page, and tables beside it. A PDF needs WeasyPrint: pip install 'slidesurv[pdf]'.
 
-    Example: slidesurv report runs/luad
+    Example: slidesurv report runs/luad --pdf
     """
     from slidesurv.report.page import write_report
 
-    print(f"Report: {write_report(run, output=output, reference=reference)}")
+    page = write_report(run, output=output, reference=reference)
+    print(f"Report: {page}")
+    if pdf:
+        from slidesurv.report.pdf import write_pdf
+
+        print(f"PDF: {write_pdf(page)}")

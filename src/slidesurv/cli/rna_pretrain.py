@@ -56,18 +56,21 @@ def pretrain(
     """Teach an expression encoder to say what stands where genes are hidden.
 
     Leave out everybody on whom the weights will be judged. A run that was interrupted goes on where it stopped when the
-    same command is given again. 'slidesurv rna embed' takes the folder as its weights.
+    same command is given again; one that came to its end makes its page again and nothing else. The page, report.html,
+    shows how the encoder learned and who was left out. 'slidesurv rna embed' takes the folder as its weights.
 
     Exit codes: 1 data or disk, 2 settings.
 
     Example: slidesurv rna pretrain rna/expression.csv.gz --splits splits.json --fold 0 -o weights/fold0
     """
+    from slidesurv.cli.crossval import typed
     from slidesurv.files import read_json
     from slidesurv.genomics.corpus import make_corpus
     from slidesurv.genomics.expression import read_expression
     from slidesurv.genomics.pretrain import PretrainRecipe, new_encoder
     from slidesurv.genomics.pretrain import pretrain as teach
     from slidesurv.genomics.pretrained import read_mask
+    from slidesurv.report.pretraining import write_pretraining
     from slidesurv.training.device import fast_matmul, pick_device
 
     _check_words((bins, "rule for bins", BINS), (precision, "precision", PRECISIONS), (taught, "choice", TAUGHT))
@@ -86,7 +89,7 @@ def pretrain(
         seed=seed,
     )
     place = pick_device(device)
-    seen = _seen(read_expression(expression), leave_out, splits, fold)
+    seen, left_out = _seen(read_expression(expression), leave_out, splits, fold)
     before = _read_weights(weights, genes, seen) if weights else None
     rule = before.bins if before else bins
     corpus = make_corpus(seen, bins=rule, count=n_bins or 64, held_out=held_out, seed=seed)  # type: ignore[arg-type]
@@ -104,7 +107,8 @@ def pretrain(
             report=_Teller(),
         )
     record = read_json(output / "pretrain.json")
-    print(json_.dumps(record, indent=1) if json else _summary(record))
+    page = write_pretraining(output, left_out=left_out, command=typed())
+    print(json_.dumps(record, indent=1) if json else f"{_summary(record)}\nReport: {page}")
     say(f"Wrote '{output}'. Use it with 'slidesurv rna embed --weights {output} --genes {output / 'genes.txt'}'.")
 
 
@@ -136,20 +140,24 @@ def _check_together(
         raise ConfigError(f"{options} cannot be chosen with --weights, which have their own. Leave them out.")
 
 
-def _seen(whole: "Expression", leave_out: Path | None, splits: Path | None, fold: int | None) -> "Expression":
-    """The patients who may be seen."""
+def _seen(
+    whole: "Expression", leave_out: Path | None, splits: Path | None, fold: int | None
+) -> tuple["Expression", str]:
+    """The patients who may be seen, and in words who may not; "" is nobody."""
     from slidesurv.genomics.corpus import keep
     from slidesurv.genomics.corpus import leave_out as without
 
     if leave_out:
-        seen = without(whole, _read_ids(leave_out))
+        seen, who = without(whole, _read_ids(leave_out)), f"those whom '{leave_out.name}' names"
     elif splits and fold is not None:
         seen = keep(whole, _training_part(splits, fold))
+        who = f"all but the training part of fold {fold} of '{splits.name}'"
     else:
         say("All patients of the table are seen: judge none of them by these weights, or give --leave-out or --splits.")
-        return whole
-    say(f"{len(whole.ids) - len(seen.ids)} of {len(whole.ids)} patients of the table are left out.")
-    return seen
+        return whole, ""
+    told = f"{len(whole.ids) - len(seen.ids)} of {len(whole.ids)} patients of the table are left out"
+    say(f"{told}.")
+    return seen, f"{told}, {who}: they may be judged by these weights."
 
 
 def _read_ids(path: Path) -> list[str]:

@@ -3,11 +3,13 @@
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
+from typing import TYPE_CHECKING
 
-from slidesurv.engine import Outcome
+if TYPE_CHECKING:
+    from slidesurv.engine import Outcome
 
 __all__ = ["epochs_bar", "say", "table"]
 
@@ -48,7 +50,7 @@ class Teller:
         self._ended: list[Outcome] = []
         self._start = time.monotonic()
 
-    def ended(self, outcome: Outcome) -> None:
+    def ended(self, outcome: "Outcome") -> None:
         """Take note of a fold that ended, and print it where no bar is drawn."""
         self._ended.append(outcome)
         if outcome.status == "failed":
@@ -69,14 +71,24 @@ class Teller:
         with Progress(*columns, console=Console(stderr=True)) as progress:
             bar = progress.add_task("epochs", total=self._folds * self._epochs)
             while not stop.wait(0.5):
-                progress.update(
-                    bar, completed=self._epochs_done(), description=f"{len(self._ended)} of {self._folds} folds, epochs"
-                )
+                told = f"{len(self._ended)} of {self._folds} folds{self._trials()}, epochs"
+                progress.update(bar, completed=self._epochs_done(), description=told)
             progress.update(bar, completed=len(self._ended) * self._epochs)
 
     def _epochs_done(self) -> int:
         running = self._folder.glob("*/seed*/fold*/progress.json")
         return len(self._ended) * self._epochs + sum(_epoch(path) for path in running)
+
+    def _trials(self) -> str:
+        """Where running searches stand."""
+        from slidesurv.errors import DataError
+        from slidesurv.files import read_json
+
+        told = []
+        for path in self._folder.glob("*/search/fold*/progress.json"):
+            with suppress(DataError):  # the search ended this moment
+                told.append("trial {trial} of {trials}".format(**read_json(path)))
+        return "".join(f", {each}" for each in told)
 
 
 def _epoch(progress: Path) -> int:

@@ -88,9 +88,11 @@ class Study:
     @property
     def views(self) -> set[str]:
         """The views of the genome that can be made: fields of `Genomics`."""
+        has_expression = self.dataset.expression is not None
+        ready_made = {"none": False, "table": self.dataset.embeddings is not None}
         made = {
-            "expression": self.dataset.expression is not None,
-            "embedding": self.embedding != "none",
+            "expression": has_expression,
+            "embedding": ready_made.get(self.embedding, has_expression),
             "groups": self.groups is not None,
         }
         return {view for view, there in made.items() if there}

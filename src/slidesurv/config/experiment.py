@@ -6,7 +6,9 @@ from typing import Self
 from pydantic import Field
 
 from slidesurv.config.data import CohortSection, FeatureSection, GenomicSection, SplitSection
+from slidesurv.config.records import RecordSection
 from slidesurv.config.row import ModelSection, require_name
+from slidesurv.config.search import SearchSection
 from slidesurv.config.section import Section
 from slidesurv.config.training import BaselineSection, TrainingSection
 from slidesurv.errors import ConfigError, listing
@@ -25,13 +27,15 @@ class Experiment(Section):
     genomics: GenomicSection = GenomicSection()
     training: TrainingSection = TrainingSection()
     baselines: BaselineSection = BaselineSection()
+    records: RecordSection = RecordSection()
+    search: SearchSection | None = None
     models: tuple[ModelSection, ...] = Field(min_length=1)
 
     def check(self) -> None:
         """Check what needs the registry: every model's choices, and that rows can be told apart.
 
         Raises:
-            ConfigError: see `ModelSection.choices`; or two rows have the same label.
+            ConfigError: see `ModelSection.choices` and `SearchSection.check`; or two rows have the same label.
         """
         require_name(self.name, what="name of the experiment", seen=self.name)
         slugs = [row.slug for row in self.models]
@@ -39,6 +43,8 @@ class Experiment(Section):
             raise ConfigError(f"Several [[models]] are called {listing(twice)}: give each its own label.")
         for row in self.models:
             row.choices()
+        if self.search is not None:
+            self.search.check(self.models, [self.recipe(row) for row in self.models])
 
     def select(self, methods: Sequence[str]) -> Self:
         """The same experiment with other rows: of each method those that it has, or one with the method's defaults.

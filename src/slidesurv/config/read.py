@@ -3,7 +3,8 @@
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin
 
 from pydantic import ValidationError
 
@@ -76,8 +77,16 @@ def _explain(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         section: Any = Experiment
         for part in where:
-            section = section.model_fields[part].annotation
+            section = _kind_of(section, part)
         return f"{place}{unknown('key', key, section.model_fields)}"
     if first["type"] == "missing":
         return f"{place}'{key}' is missing. 'slidesurv init' writes a file with every key explained."
     return f"{place}{key} = {first['input']!r}: {first['msg']}."
+
+
+def _kind_of(section: Any, key: str) -> Any:
+    """The class of what stands under a key of a section, or of a group of sections with names of the user's own."""
+    if get_origin(section) is dict:
+        return get_args(section)[1]
+    kind = section.model_fields[key].annotation
+    return next(k for k in get_args(kind) if k is not NoneType) if get_origin(kind) is UnionType else kind

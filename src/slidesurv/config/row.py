@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -56,6 +56,25 @@ class ModelSection(BaseModel):
     def plain_choices(self) -> dict[str, Any]:
         """`choices` as JSON has them."""
         return {key: asdict(v) if is_dataclass(v) else v for key, v in self.choices().items()}  # type: ignore[arg-type]
+
+    def says(self, key: str) -> bool:
+        """Whether the row chooses a keyword itself; ``"ese.prompts"`` is one inside a group."""
+        value: Any = self.model_extra or {}
+        for part in key.split("."):
+            if not isinstance(value, Mapping):
+                return True  # the group is switched off, or chosen whole
+            if part not in value:
+                return False
+            value = value[part]
+        return True
+
+    def choosing(self, choices: Mapping[str, Any]) -> Self:
+        """The same row with further choices, by keywords as in `says`."""
+        extra = self.model_extra or {}
+        for key, value in choices.items():
+            group, _, inner = key.partition(".")
+            extra = _merge(extra, {group: {inner: value} if inner else value})
+        return type(self).model_validate(self.model_dump() | extra)
 
 
 def require_name(name: str, *, what: str, seen: str) -> str:

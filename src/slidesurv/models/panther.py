@@ -205,9 +205,15 @@ class Panther(SurvivalModel):
     @torch.no_grad()
     @torch.inference_mode(False)  # what is kept from a prediction may be taught with later
     def _fit(self, features: Tensor) -> Tensor:
-        """(N, D) → `_summary` of the patient's mixture."""
+        """(N, D) → `_summary` of the patient's mixture, fitted in the precision of the features."""
         mixture = map_em(
-            features, self.means, self.variance, iterations=self.iterations, strength=self.strength, update=True
+            features,
+            self.means,
+            self.variance,
+            iterations=self.iterations,
+            strength=self.strength,
+            update=True,
+            dtype=torch.promote_types(features.dtype, torch.float32),
         )
         parts = represent(mixture, self.representation, keep=self.keep)
         summary = torch.cat([part.flatten() for part in parts]) if self.linear else torch.cat(parts, 1)

@@ -220,7 +220,7 @@ class VGAT(SurvivalModel):
         self.genomic_input, self.cap = genomic_input, cap
         self.loss = partial(reconstruction_loss, kind=loss, temperature=temperature)
         self.loss_weights = {"reconstruction": loss_weight}
-        if loss_weight == 0 and genomic_input == "reconstruction":
+        if vga is False or (loss_weight == 0 and genomic_input == "reconstruction"):
             self.genomics = Use.NEVER
         self.embed = nn.Sequential(
             *(nn.Linear(sizes.tile, dim), nn.ReLU(), nn.Dropout(dropout)),

@@ -86,7 +86,8 @@ class ClassTransformer(nn.Module):
         tokens = self.first_layer(torch.cat([self.token[0], tokens]))
         if self.position is None:
             return tokens
-        return torch.cat([tokens[:1], self.position(tokens[1:])])
+        summary, tiles = tokens.split([1, len(tokens) - 1])
+        return torch.cat([summary, self.position(tiles)])
 
 
 def _ceil_root(n: int) -> int:

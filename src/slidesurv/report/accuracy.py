@@ -7,7 +7,9 @@ from typing import Literal
 
 from slidesurv.report.estimate import Estimate, p_text
 
-__all__ = ["Accuracy", "Column", "Measured", "columns_at"]
+__all__ = ["OWN", "Accuracy", "Column", "Measured", "columns_at"]
+
+OWN = "the clinical baseline is part of it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +19,14 @@ class Column:
     Attributes:
         key: its name in files.
         title: its name on the page, with its months.
-        about: "order", what risk alone tells, or "survival", what the curves promise.
+        about: "order", what risk alone tells, "clinical", what it adds to the clinical baseline, or "survival", what
+            the curves promise.
         form: how its number is written.
     """
 
     key: str
     title: str
-    about: Literal["order", "survival"]
+    about: Literal["order", "clinical", "survival"]
     form: Callable[[Estimate], str] = Estimate.text
 
     def text(self, estimate: Estimate) -> str:
@@ -65,8 +68,13 @@ class Accuracy:
     stamp: str
 
     def about(self, what: str) -> list[Column]:
-        """The columns about "order" or about "survival"."""
+        """The columns about "order", "clinical" or "survival"."""
         return [column for column in self.columns if column.about == what]
+
+    @property
+    def beside_clinical(self) -> list[Measured]:
+        """The methods of which it can be asked what they add to the clinical baseline."""
+        return [row for row in self.rows if row.estimates["added_c"].note != OWN]
 
     def notes(self, what: str) -> list[str]:
         """What a reader must know of those columns, each thing once, with the methods and metrics it is true of."""
@@ -87,8 +95,13 @@ def _whose(titles: Mapping[str, Sequence[str]]) -> str:
     return "; ".join(f"{', '.join(labels)} ({metrics})" for metrics, labels in groups.items())
 
 
-def columns_at(months: Sequence[float]) -> tuple[Column, ...]:
-    """The metrics of a run that is judged at some months, the last of which is the tau of what looks at a span."""
+def columns_at(months: Sequence[float], *, clinical: bool = False) -> tuple[Column, ...]:
+    """The metrics of a run.
+
+    Args:
+        months: at which it is judged; the last is the tau of what looks at a span.
+        clinical: whether what is added to a clinical baseline is told.
+    """
     tau = f"{months[-1]:.3g} months"
     coarse, signed = partial(Estimate.text, digits=2), partial(Estimate.text, signed=True)
     ahead = partial(Estimate.text, signed=True, digits=1)
@@ -98,10 +111,23 @@ def columns_at(months: Sequence[float]) -> tuple[Column, ...]:
         *(Column(f"auc_{month:.3g}", f"AUC, {month:.3g} months", "order") for month in months),
         Column("hazard_ratio", "Hazard ratio per SD", "order", coarse),
         Column("months_ahead", f"Low risk ahead, of {tau}", "order", ahead),
+        *(_beside_clinical(signed) if clinical else ()),
         *(Column(f"brier_{month:.3g}", f"Brier, {month:.3g} months", "survival") for month in months),
         Column("integrated_brier", f"Integrated Brier, 0 to {tau}", "survival"),
         Column("kaplan_meier_brier", "The same of Kaplan–Meier", "survival"),
         Column("skill", "Skill", "survival", signed),
         Column("calibration_slope", f"Calibration slope, {tau}", "survival", coarse),
-        Column("d_calibration_p", "D-calibration", "survival", lambda estimate: p_text(estimate.value)),
+        Column("d_calibration_p", "D-calibration", "survival", _p_text),
     )
+
+
+def _beside_clinical(signed: Callable[[Estimate], str]) -> tuple[Column, ...]:
+    return (
+        Column("added_c", "Gain in C over clinical", "clinical", signed),
+        Column("added_chi2", "Added to clinical, χ²", "clinical", partial(Estimate.text, digits=2)),
+        Column("added_p", "Added to clinical, p", "clinical", _p_text),
+    )
+
+
+def _p_text(estimate: Estimate) -> str:
+    return p_text(estimate.value)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from slidesurv.report.drawing import BLUE, GREEN, INK, ORANGE, PURPLE, Picture, canvas, style, svg
+from slidesurv.report.drawing import BLUE, GREEN, INK, ORANGE, PURPLE, Picture, canvas, style, svg, wrapped
 from slidesurv.report.estimate import p_text
 from slidesurv.report.run import FoldResult, Method, Numbers, Run
 from slidesurv.report.table import Comparison
@@ -52,7 +52,7 @@ def risk_groups(run: Run, method: Method, name: str) -> Picture:
     high = method.mean(lambda result: result.risk >= result.cut) >= 0.5  # (P,)
     with style():
         figure, (axes,) = canvas(4.6, 3.7)
-        axes.set(xlim=(0, time.max() * 1.02), ylim=(0, 1.02), ylabel="alive", title=run.titled(method))
+        axes.set(xlim=(0, time.max() * 1.02), ylim=(0, 1.02), ylabel="alive", title=wrapped(run.titled(method)))
         axes.set_xticks([tick for tick in axes.get_xticks() if tick <= time.max()])
         groups = (
             _Group("high", ORANGE, "-", time[high], event[high]),
@@ -123,7 +123,7 @@ def calibrated(run: Run, method: Method, name: str) -> Picture:
         axes.vlines(groups.predicted, groups.low, groups.high, color=BLUE, linewidth=1.2)
         axes.plot(groups.predicted, groups.observed, "o", color=BLUE, markersize=5)
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted", ylabel="observed", aspect="equal")
-        axes.set_title(run.titled(method))
+        axes.set_title(wrapped(run.titled(method)))
         drawn = svg(figure, name=name, alt=f"{method.label}: predicted against observed survival at {month:.3g} months")
     unseen = int(np.isnan(groups.observed).sum())
     left_out = f"; {unseen} groups were not watched so long and are left out" if unseen else ""

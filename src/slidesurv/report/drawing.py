@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
+from textwrap import fill
 from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["BLUE", "GREEN", "INK", "ORANGE", "PURPLE", "Picture", "canvas", "standalone", "style", "svg"]
+__all__ = ["BLUE", "GREEN", "INK", "ORANGE", "PURPLE", "Picture", "canvas", "standalone", "style", "svg", "wrapped"]
 
 INK = "#010203"  # a stand-in: no picture keeps it
 BLUE, ORANGE, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
@@ -77,6 +78,11 @@ def canvas(width: float, height: float, *, columns: int = 1) -> tuple[Figure, li
     """Make a figure of so many inches with axes side by side, without pyplot's global state."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, list(figure.subplots(1, columns, squeeze=False)[0])
+
+
+def wrapped(title: str) -> str:
+    """Break a title into lines that fit a picture of half a page's width."""
+    return fill(title, 38)
 
 
 def svg(figure: Figure, *, name: str, alt: str) -> str:

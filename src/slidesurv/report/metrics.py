@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from slidesurv.report.accuracy import Accuracy, Column, Measured, columns_at
+from slidesurv.report.added import added, asked
 from slidesurv.report.estimate import Estimate
 from slidesurv.report.jury import Jury
 from slidesurv.report.run import FoldResult, Method, Numbers, Run
@@ -33,7 +34,7 @@ def measure(jury: Jury) -> Accuracy:
         jury: of the run.
     """
     months, note = _horizons(jury)
-    columns = columns_at(months)
+    columns = columns_at(months, clinical=asked(jury.run))
     with ThreadPoolExecutor() as threads:  # numpy lets others run
         rows = tuple(threads.map(lambda method: _measure(jury, method, months, columns), jury.run.methods))
     return Accuracy(columns, rows, months, note, _last_bin(jury.run, months), jury.run.stamp)
@@ -73,6 +74,7 @@ def _measure(jury: Jury, method: Method, months: Sequence[float], columns: Seque
         return Measured(method.label, method.slug, {column.key: Estimate(note=UNFINISHED) for column in columns})
     estimates = {column.key: Estimate(note=CURVELESS) for column in columns if column.about == "survival"}
     estimates |= _order(jury, method, months)
+    estimates |= added(jury, method) if asked(jury.run) else {}
     if method.has_curves:
         estimates |= _survival(jury, method, months)
     done, folds = len(method.complete), jury.run.folds

@@ -12,14 +12,18 @@ from slidesurv.report.curves import calibrated, learning, overview, risk_groups
 from slidesurv.report.differences import Difference, judge_differences, verdict
 from slidesurv.report.drawing import Picture
 from slidesurv.report.forest import forest
+from slidesurv.report.genes import GeneByGene, judge_genes
+from slidesurv.report.genes_shown import HEAD, show_genes, write_genes
 from slidesurv.report.jury import Jury
 from slidesurv.report.metrics import measure
+from slidesurv.report.optimism import judge_optimism
 from slidesurv.report.planted import find, picture
 from slidesurv.report.read import read_run
 from slidesurv.report.reconstruction import ablate, judge
 from slidesurv.report.records import write_metrics
 from slidesurv.report.render import render
 from slidesurv.report.run import Method, Run
+from slidesurv.report.searched import Searched, budget, read_searched
 from slidesurv.report.table import Comparison, compare, write_comparison
 from slidesurv.report.words import MEANINGS, found, headline, used
 
@@ -35,7 +39,8 @@ FACTS = ("name", "patients", "slides", "deaths", "event_share", "median_follow_u
 def write_report(folder: Path, *, output: Path | None = None, reference: str | None = None) -> Path:
     """Write the page of a run and, beside it, ``comparison.csv`` and ``.md``, ``metrics.csv`` and ``.json``.
 
-    The same run gives the same bytes.
+    Where genomes were rebuilt, ``rebuilt_genes.csv`` tells how each gene follows the true one. The same run gives the
+    same bytes.
 
     Args:
         folder: a run folder.
@@ -52,14 +57,25 @@ def write_report(folder: Path, *, output: Path | None = None, reference: str | N
     jury = Jury(read_run(folder))
     comparison = compare(jury, reference=reference)
     differences, accuracy = judge_differences(jury, comparison), measure(jury)
+    genes = [(method, judged) for method in jury.run.methods if (judged := judge_genes(folder, method))]
     page = output or folder / "report.html"
     write_comparison(comparison, page.parent)
     write_metrics(comparison, differences, accuracy, page.parent)
-    write_text(page, _render(jury, comparison, differences, accuracy))
+    write_genes(genes, page.parent, stamp=jury.run.stamp)
+    searched = read_searched(folder, jury.run)
+    write_text(page, _render(jury, comparison, differences, accuracy, genes, searched=searched))
     return page
 
 
-def _render(jury: Jury, comparison: Sequence[Comparison], differences: Sequence[Difference], accuracy: Accuracy) -> str:
+def _render(
+    jury: Jury,
+    comparison: Sequence[Comparison],
+    differences: Sequence[Difference],
+    accuracy: Accuracy,
+    genes: Sequence[tuple[Method, GeneByGene]],
+    *,
+    searched: Sequence[Searched],
+) -> str:
     run = jury.run
     return render(
         "page.html.j2",
@@ -78,7 +94,10 @@ def _render(jury: Jury, comparison: Sequence[Comparison], differences: Sequence[
         overview=overview(comparison),
         facts=sorted(run.cohort.items(), key=lambda fact: FACTS.index(fact[0]) if fact[0] in FACTS else len(FACTS)),
         pictures=_pictures(run),
+        optimism=judge_optimism(run),
         reconstructions=[(method, judged) for method in run.methods if (judged := judge(method, run.folds))],
+        gene_head=HEAD,
+        genes=show_genes(run, genes),
         ablations=[
             (row, ablation, used(ablation.lost))
             for row, method in zip(comparison, run.methods, strict=True)
@@ -87,6 +106,8 @@ def _render(jury: Jury, comparison: Sequence[Comparison], differences: Sequence[
         diagnostics=[row for method in run.methods for row in _diagnostics(method)],
         truths=[(method, truth := find(run, method), found(truth)) for method in run.methods],
         training=[_training(method) for method in run.methods],
+        searched=searched,
+        budget=budget(searched),
         finished=sum(len(method.results) for method in run.methods),
         trainings=len(run.methods) * len(run.seeds) * run.folds,
     )

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from scipy.stats import rankdata
 
-from slidesurv.report.drawing import BLUE, Picture, canvas, style, svg
+from slidesurv.report.drawing import BLUE, Picture, canvas, style, svg, wrapped
 from slidesurv.report.estimate import Estimate
 from slidesurv.report.run import Method, Numbers, Run
 
@@ -59,6 +59,6 @@ def picture(run: Run, method: Method, name: str) -> Picture:
     with style():
         figure, (axes,) = canvas(4.2, 3.1)
         axes.scatter(planted, place, s=14, color=BLUE, alpha=0.7, linewidths=0)
-        axes.set(xlabel="planted programme", ylabel="risk, place inside the fold", title=run.titled(method))
+        axes.set(xlabel="planted programme", ylabel="risk, place inside the fold", title=wrapped(run.titled(method)))
         axes.set_ylim(0, 1)
         return Picture(svg(figure, name=name, alt=f"{method.label}: risk against the planted programme"), caption)

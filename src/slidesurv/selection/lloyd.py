@@ -18,35 +18,53 @@ def lloyd(tiles: Tensor, means: Tensor, *, passes: int) -> tuple[Tensor, Tensor]
     """
     labels = torch.empty(0, dtype=torch.int64)
     for _ in range(passes):
-        before, labels = labels, _fill_empty(tiles, means, nearest(tiles, means))
+        before, (labels, sums) = labels, _look(_sides(tiles, means), means)
+        empty = (labels.bincount(minlength=len(means)) == 0).nonzero()[:, 0]
+        if len(empty):
+            labels[_farthest(tiles, means, labels, len(empty))] = empty
+            labels, sums = _look(_pairs(tiles, labels), means)
         if torch.equal(labels, before):
             break
-        means = _centres(tiles, labels, means)
+        means = _centres(sums, labels, means)
     return means, labels
 
 
 def nearest(tiles: Tensor, means: Tensor) -> Tensor:
     """(n,) the nearest prototype of each tile."""
+    return torch.cat([k for _, k in _sides(tiles, means)])
+
+
+def _sides(tiles: Tensor, means: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Tiles, ROWS at a time, and the nearest prototype of each."""
     shift = means.mean(0)
     centred = means - shift
     bias = (centred**2).sum(1) / 2 + centred @ shift
-    return torch.cat([(x @ centred.T - bias).argmax(1) for x in tiles.split(ROWS)])
+    for x in tiles.split(ROWS):
+        yield x, (x @ centred.T - bias).argmax(1)
 
 
-def _fill_empty(tiles: Tensor, means: Tensor, labels: Tensor) -> Tensor:
-    """Give each cluster that has lost every tile one of those farthest from their prototypes."""
-    empty = (labels.bincount(minlength=len(means)) == 0).nonzero()[:, 0]
-    if len(empty):
-        distances = torch.cat([squares.sum(1) for squares in _squares(tiles, means, labels)])
-        labels[distances.topk(len(empty)).indices] = empty
-    return labels
+def _pairs(tiles: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Tiles, ROWS at a time, and their labels."""
+    yield from zip(tiles.split(ROWS), labels.split(ROWS), strict=True)
 
 
-def _centres(tiles: Tensor, labels: Tensor, means: Tensor) -> Tensor:
-    """(C, D) mean tile of each cluster; the old one where a cluster is empty."""
-    sums = torch.zeros(means.shape, dtype=torch.float64)
-    for x, k in zip(tiles.split(ROWS), labels.split(ROWS), strict=True):
+def _look(pairs: Iterator[tuple[Tensor, Tensor]], means: Tensor) -> tuple[Tensor, Tensor]:
+    """(n,) labels and (C, D) sum of each cluster's tiles, which are added while they are in the cache."""
+    labels, sums = [], torch.zeros(means.shape, dtype=torch.float64)
+    for x, k in pairs:
+        labels.append(k)
         sums += torch.zeros_like(means).index_add_(0, k, x)
+    return torch.cat(labels), sums
+
+
+def _farthest(tiles: Tensor, means: Tensor, labels: Tensor, count: int) -> Tensor:
+    """(count,) the tiles farthest from their prototypes."""
+    distances = torch.cat([squares.sum(1) for squares in _squares(tiles, means, labels)])
+    return distances.topk(count).indices
+
+
+def _centres(sums: Tensor, labels: Tensor, means: Tensor) -> Tensor:
+    """(C, D) mean tile of each cluster; the old one where a cluster is empty."""
     counts = labels.bincount(minlength=len(means))[:, None]
     return torch.where(counts > 0, sums / counts.clamp(min=1), means).to(means)
 
@@ -68,5 +86,5 @@ def spread(tiles: Tensor, means: Tensor, labels: Tensor) -> Tensor:
 
 def _squares(tiles: Tensor, means: Tensor, labels: Tensor) -> Iterator[Tensor]:
     """Squared differences between tiles and their prototypes, (ROWS, D) at a time."""
-    for x, k in zip(tiles.split(ROWS), labels.split(ROWS), strict=True):
+    for x, k in _pairs(tiles, labels):
         yield (x - means[k]).square_()

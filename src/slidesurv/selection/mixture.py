@@ -74,7 +74,7 @@ def map_em(
         strength: τ, how many tiles the prior counts as, for each component.
         update: end with the M-step of the last E-step, as PANTHER's representation needs. Without it the parameters
             are those that the returned ``log_joint`` was computed with.
-        dtype: float32 is faster; its log-odds are good to about 0.01.
+        dtype: float32 is faster; its log-odds of hundreds may be off by a tenth.
 
     Returns:
         The mixture after the last E-step.
@@ -103,7 +103,8 @@ def map_em(
     fitted = prior
     for step in range(1, iterations + 1):
         moments = shift.new_zeros(len(prototypes), 2 * len(shift) + 1) if step < iterations or update else None
-        log_joint = _expect(features, shift, fitted, moments)
+        alike = step == 1 < iterations  # in their variances: x² says nothing of the components yet
+        log_joint = _expect(features, shift, fitted, moments, squares=not alike)
         if moments is not None:
             fitted = _maximise(moments, prior, strength)
     return Mixture(fitted.weights, fitted.means + shift, fitted.variances, log_joint)
@@ -128,9 +129,13 @@ class _Gaussians(NamedTuple):
         return torch.cat([self.means / self.variances, -0.5 / self.variances, constant[:, None]], 1)
 
 
-def _expect(features: Tensor, shift: Tensor, gaussians: _Gaussians, moments: Tensor | None) -> Tensor:
-    """E-step. Returns log_joint (N, C); adds Σ γx, Σ γx² and Σ γ to the (C, 2D + 1) moments if they are asked for."""
+def _expect(features: Tensor, shift: Tensor, gaussians: _Gaussians, moments: Tensor | None, *, squares: bool) -> Tensor:
+    """E-step. Returns log_joint (N, C); adds Σ γx, Σ γx² and Σ γ to the (C, 2D + 1) moments if they are asked for.
+
+    Without ``squares`` log_joint lacks a number for each tile, b·x², which γ does not need where b is the same for all.
+    """
     coefficients = gaussians.coefficients()
+    linear, constant = coefficients[:, : len(shift)], coefficients[:, -1:]
     log_joint = shift.new_empty(len(coefficients), len(features))
     width = len(shift)
     statistics = shift.new_ones(ROWS, 2 * width + LINE)[:, : 2 * width + 1]  # x, x² and 1 of a tile
@@ -138,7 +143,10 @@ def _expect(features: Tensor, shift: Tensor, gaussians: _Gaussians, moments: Ten
         rows = statistics[: len(tiles)]
         centred = torch.sub(tiles.to(shift), shift, out=rows[:, :width])
         torch.mul(centred, centred, out=rows[:, width:-1])
-        torch.mm(coefficients, rows.T, out=joint)
+        if squares:
+            torch.mm(coefficients, rows.T, out=joint)
+        else:
+            torch.addmm(constant, linear, centred.T, out=joint)
         if moments is not None:
             moments.addmm_(joint.softmax(0), rows)
     return log_joint.T

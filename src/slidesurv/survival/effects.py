@@ -17,7 +17,7 @@ from slidesurv.survival.evidence import Evidence, Metric, require_month
 from slidesurv.survival.follow_up import Bools, Floats, Integers, as_numbers
 from slidesurv.survival.resampling import Counts
 
-__all__ = ["hazard_ratio", "log_hazard_ratio", "restricted_mean_difference"]
+__all__ = ["hazard_ratio", "log_hazard_ratio", "per_deviation", "restricted_mean_difference"]
 
 Z = 1.959963984540054  # the normal quantile of a 95 % interval
 ROUNDS = 50  # Newton steps of at most one standard deviation; five are usual, more than fifty mean no end
@@ -48,7 +48,7 @@ def hazard_ratio(evidence: Evidence, risk: ArrayLike) -> Metric:
     risks = as_numbers("risk", risk, len(evidence.time))
     if endless := np.count_nonzero(np.isinf(risks)):
         return evidence.nothing(f"{endless} of {len(risks)} risks are infinite")
-    fitted = log_hazard_ratio(evidence, _per_deviation(risks, evidence.strata))
+    fitted = log_hazard_ratio(evidence, per_deviation(risks, evidence.strata))
     low, high = np.exp(fitted.theory)
     return Metric(math.exp(fitted.value), np.exp(fitted.samples), fitted.note, (float(low), float(high)))
 
@@ -131,8 +131,8 @@ def _centred(values: Floats, strata: tuple[Integers, ...]) -> Floats:
     return centred
 
 
-def _per_deviation(risks: Floats, strata: tuple[Integers, ...]) -> Floats:
-    """Risks in standard deviations of their fold."""
+def per_deviation(risks: Floats, strata: tuple[Integers, ...]) -> Floats:
+    """(B,) risks from the mean of their fold in its standard deviations; 0 throughout a fold of one value."""
     scaled = _centred(risks, strata)
     for inside in strata:
         if scaled[inside].any():

@@ -73,7 +73,7 @@ def fit(
     checkpoint: Path,
     fingerprint: str = "",
     chances: Sequence[float] | None = None,
-    tick: Callable[[int], None] = lambda epoch: None,
+    tick: Callable[[Progress], None] = lambda progress: None,
 ) -> Progress:
     """Fit a model and leave it with the weights of the epoch that is kept.
 
@@ -90,7 +90,7 @@ def fit(
         checkpoint: file to resume from and to write to; removed by the caller when the fold is done.
         fingerprint: of everything that shapes the fit; a checkpoint of another one is not resumed from.
         chances: of each training patient, to be drawn with replacement; by default each is taken once an epoch.
-        tick: called with the number of epochs finished.
+        tick: called after every epoch with where the fit stands.
 
     Returns:
         The history and the epoch that was kept.
@@ -116,7 +116,7 @@ def fit(
         if time.monotonic() - saved >= recipe.checkpoint_seconds:
             _save(checkpoint, fingerprint, model, optimizer, progress)
             saved = time.monotonic()
-        tick(epoch + 1)
+        tick(progress)
     model.load_state_dict(progress.best_weights)
     return progress
 

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import log
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
+from slidesurv.files import replacing
 from slidesurv.training.device import autocast
 from slidesurv.training.step import losses, show
 
 if TYPE_CHECKING:
     from slidesurv.models.base import SurvivalModel
-    from slidesurv.types import Bag, ModelOutput, PatientData
+    from slidesurv.types import Bag, Genomics, ModelOutput, PatientData
 
-__all__ = ["answers", "diagnoses", "gradient_ratio", "prediction", "reconstructions", "rejudged"]
+__all__ = [
+    "answers",
+    "diagnoses",
+    "gradient_ratio",
+    "prediction",
+    "profile",
+    "reconstructions",
+    "rejudged",
+    "write_rebuilt",
+]
 
 
 def answers(
@@ -72,14 +85,40 @@ def reconstructions(
     own = distance.diagonal()
     bar = _divergences(torch.stack(list(training)).double().mean(0, keepdim=True), candidates)[0]  # (B,)
     ranks = 1 + (distance < own[:, None]).sum(1)
-    density = candidates.softmax(1)
-    entropy = -(density * density.log()).sum(1) / log(candidates.shape[1])  # (B,)
+    logs = candidates.log_softmax(1)
+    entropy = -(logs.exp() * logs).sum(1) / log(candidates.shape[1])  # (B,)
     columns = {"kl": own, "kl_mean": bar, "rank": ranks, "entropy_share": entropy}
     values = zip(*(column.tolist() for column in columns.values()), strict=True)
     return [
         {"patient_id": patient, **dict(zip(columns, row, strict=True)), "candidates": len(known)}
         for patient, row in zip(known, values, strict=True)
     ]
+
+
+def profile(model: SurvivalModel, genomics: Genomics | None) -> Tensor | None:
+    """What the model's reconstruction is laid beside: the gene groups end to end if it reads those, or E_G (D_g,)."""
+    if genomics is None or model.view != "groups":
+        return None if genomics is None else genomics.embedding
+    return None if genomics.groups is None else torch.cat(genomics.groups)  # (ΣG_k,)
+
+
+def write_rebuilt(path: Path, rebuilt: Mapping[str, Tensor], truth: Mapping[str, Tensor], *, view: str | None) -> None:
+    """Write reconstructions beside the true profiles, for the report to judge gene by gene; nothing for nobody.
+
+    Args:
+        path: ``rebuilt.safetensors`` of a fold: two float32 tables (B, D_g), ``rebuilt`` and ``truth``; the B ids and
+            the view stand as JSON in the metadata, under ``about``.
+        rebuilt: (D_g,) by test patient.
+        truth: (D_g,) by patient; one without is left out.
+        view: of the genome that is rebuilt, "embedding" or "groups".
+    """
+    known = [patient for patient in rebuilt if patient in truth]
+    if not known:
+        return
+    tables = {"rebuilt": rebuilt, "truth": truth}
+    tensors = {name: torch.stack([table[patient].float().cpu() for patient in known]) for name, table in tables.items()}
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata={"about": json.dumps({"patients": known, "view": view})})
 
 
 def rejudged(

@@ -12,6 +12,9 @@ from slidesurv.errors import ConfigError, DataError, listing
 from slidesurv.files import read_json
 from slidesurv.registry import models
 from slidesurv.training.device import pick_device
+from slidesurv.training.provenance import hashes
+from slidesurv.training.search import require_search
+from slidesurv.training.tracking import given_up
 from slidesurv.types import Sizes, Use
 
 if TYPE_CHECKING:
@@ -39,9 +42,11 @@ def require_data(study: Study) -> None:
 
     Raises:
         ConfigError: a model reads slides or genomics that the experiment does not name, or the device is not there.
-        DataError: patients lack the genomics that a model cannot do without; names them.
+        DataError: patients lack the genomics that a model cannot do without; names them. Or see `require_search`.
+        MissingExtra: choices are to be searched and Optuna is not installed.
     """
     pick_device(study.experiment.training.device)
+    require_search(study)
     for row in study.experiment.models:
         if reason := obstacle(study, row):
             raise reason
@@ -85,10 +90,24 @@ def describe_run(study: Study, folder: Path, command: str, outcomes: Sequence[Ou
         "audit_verdict": [*verdict(audit(cohort, study.splits)), *_site_verdict(study)],
         "planted": read_json(planted) if planted.exists() else None,
         "settings": _settings(study),
+        "hashes": hashes(study, folder),
         "versions": {package: version(package) for package in PACKAGES},
         "command": command,
-        "failures": [{"name": o.name, "reason": o.reason} for o in outcomes if o.status == "failed"],
+        "failures": [
+            *({"name": o.name, "reason": o.reason} for o in outcomes if o.status == "failed"),
+            *_untracked(experiment.models, folder),
+        ],
     }
+
+
+def _untracked(rows: Sequence[ModelSection], folder: Path) -> list[dict[str, str]]:
+    """The finished folds whose tracker was given up."""
+    told = {
+        f"tracking of {row.title}, {place.parent.name} {place.name}": given_up(place)
+        for row in rows
+        for place in sorted((folder / row.slug).glob("seed*/fold*"))
+    }
+    return [{"name": name, "reason": reason} for name, reason in told.items() if reason]
 
 
 def _site_verdict(study: Study) -> list[str]:
@@ -113,7 +132,8 @@ def _describe_method(row: ModelSection, folder: Path) -> dict[str, Any]:
 
 def _settings(study: Study) -> dict[str, Any]:
     """The experiment as it was resolved, files by their names alone, and the hash of what they held."""
-    settings = study.experiment.model_dump(mode="json", exclude={"models"})
+    searched = study.experiment.search is not None
+    settings = study.experiment.model_dump(mode="json", exclude={"models"} if searched else {"models", "search"})
     for section in ("cohort", "genomics", "splits"):
         for key, value in settings[section].items():
             if isinstance(value, str) and "/" in value:

@@ -1,0 +1,1 @@
+"""Programs that draw a training while it runs, one file each."""

@@ -17,8 +17,8 @@ from slidesurv.files import write_csv, write_json
 from slidesurv.report.differences import judge_differences
 from slidesurv.report.jury import Jury
 from slidesurv.report.metrics import measure
-from slidesurv.report.overview import overview
-from slidesurv.report.overview_files import write_overview
+from slidesurv.report.overview.files import write_overview
+from slidesurv.report.overview.table import overview
 from slidesurv.report.page import write_report
 from slidesurv.report.read import read_run
 from slidesurv.report.table import compare

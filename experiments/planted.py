@@ -22,10 +22,10 @@ from slidesurv.cohorts.synthetic import Truth, write_synthetic
 from slidesurv.config.read import read_experiment
 from slidesurv.errors import DataError
 from slidesurv.files import write_text
+from slidesurv.report.genome.reconstruction import judge
 from slidesurv.report.page import write_report
 from slidesurv.report.planted import find
 from slidesurv.report.read import read_run
-from slidesurv.report.reconstruction import judge
 from slidesurv.survival.resampling import bootstrap_concordance, interval, pooled_concordance
 from slidesurv.training.crossval import plan, run_jobs
 

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from slidesurv.cli.crossval import perform
 from slidesurv.config.read import read_experiment
+from slidesurv.report.genome.reconstruction import judge
 from slidesurv.report.jury import Jury
 from slidesurv.report.read import read_run
-from slidesurv.report.reconstruction import judge
 from slidesurv.report.run import Run
 from slidesurv.report.table import compare, markdown
 

@@ -9,9 +9,9 @@ import pytest
 from slidesurv.cohorts.synthetic import Truth, write_synthetic
 from slidesurv.config.read import read_experiment
 from slidesurv.files import read_csv, write_csv
+from slidesurv.report.genome.reconstruction import judge
 from slidesurv.report.page import write_report
 from slidesurv.report.read import read_run
-from slidesurv.report.reconstruction import judge
 from slidesurv.training.crossval import plan, run_jobs
 
 GENES = """

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save
 
 from slidesurv.files import write_json
-from slidesurv.report.rebuilt import read_rebuilt
+from slidesurv.report.genome.rebuilt import read_rebuilt
 from slidesurv.training.predict import profile, write_rebuilt
 from slidesurv.types import Genomics
 

@@ -34,8 +34,8 @@ def compare(
     """
     from slidesurv.config.read import read_experiment
     from slidesurv.registry import models
-    from slidesurv.report.overview import overview
-    from slidesurv.report.overview_files import markdown, write_overview
+    from slidesurv.report.overview.files import markdown, write_overview
+    from slidesurv.report.overview.table import overview
     from slidesurv.report.read import read_run
     from slidesurv.training.crossval import able
 

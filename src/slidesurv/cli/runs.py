@@ -12,9 +12,9 @@ import typer
 from slidesurv.cli.speech import say, table
 
 if TYPE_CHECKING:
-    from slidesurv.report.between import Between, Gap
     from slidesurv.report.estimate import Estimate
-    from slidesurv.report.runs import Listed
+    from slidesurv.report.shelf.between import Between, Gap
+    from slidesurv.report.shelf.listed import Listed
 
 __all__ = ["runs"]
 
@@ -38,12 +38,12 @@ def runs(
     Example: slidesurv runs runs --compare luad-a luad-b
     """
     if compare is not None:
-        from slidesurv.report.between import lay_beside
+        from slidesurv.report.shelf.between import lay_beside
 
         between = lay_beside(*(_find(folder, run) for run in compare))
         print(_as_json({**asdict(between), "verdict": between.verdict}) if json else _side_by_side(between))
         return
-    from slidesurv.report.runs import list_runs
+    from slidesurv.report.shelf.listed import list_runs
 
     shelf = list_runs(folder)
     if json:

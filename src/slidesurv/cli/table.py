@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from slidesurv.cli.table_file import PaperTable
     from slidesurv.config.experiment import Experiment
     from slidesurv.engine import Outcome
-    from slidesurv.report.overview import Overview
+    from slidesurv.report.overview.table import Overview
     from slidesurv.report.run import Run
 
 __all__ = ["table"]
@@ -48,7 +48,7 @@ def table(
     Example: slidesurv table 4 luad.toml -o runs/table4 --set training.epochs=5
     """
     from slidesurv.cli.table_file import read_table
-    from slidesurv.report.overview_files import markdown, write_overview
+    from slidesurv.report.overview.files import markdown, write_overview
 
     wanted = read_table(which)
     asked = [wanted.experiments(path, set_ or []) for path in experiments]
@@ -85,7 +85,7 @@ def _pairs(given: Iterable[str], names: Sequence[str], cohorts: Iterable[str]) -
 
 def _run(variants: "Mapping[str, Experiment]", folder: Path, *, workers: int) -> "tuple[Run, list[str], list[Outcome]]":
     """Run what the rows need of one cohort: a run of all rows, what to know of it, and how the folds ended."""
-    from slidesurv.report.join import join, told_apart
+    from slidesurv.report.overview.join import join, told_apart
     from slidesurv.report.read import read_run
 
     possible, reasons = _possible(variants)
@@ -130,8 +130,8 @@ def _draw(wanted: "PaperTable", runs: "Sequence[Run]", beside: Mapping[str, str]
     """Put the cohorts side by side, and the paper's figures beside them."""
     from dataclasses import replace
 
-    from slidesurv.report.overview import overview
-    from slidesurv.report.printed import Printed, cohort_named
+    from slidesurv.report.overview.printed import Printed, cohort_named
+    from slidesurv.report.overview.table import overview
 
     known = wanted.printed()
     cohorts = {cohort for _, cohort in known}

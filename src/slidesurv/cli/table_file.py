@@ -12,7 +12,7 @@ from slidesurv.config.read import read_experiment
 from slidesurv.config.row import ModelSection
 from slidesurv.config.training import BaselineSection
 from slidesurv.errors import ConfigError, unknown
-from slidesurv.report.printed import PrintedTable, read_printed
+from slidesurv.report.overview.printed import PrintedTable, read_printed
 
 __all__ = ["PaperTable", "TableRow", "read_table"]
 

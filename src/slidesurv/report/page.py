@@ -12,14 +12,14 @@ from slidesurv.report.curves import calibrated, learning, overview, risk_groups
 from slidesurv.report.differences import Difference, judge_differences, verdict
 from slidesurv.report.drawing import Picture
 from slidesurv.report.forest import forest
-from slidesurv.report.genes import GeneByGene, judge_genes
-from slidesurv.report.genes_shown import HEAD, show_genes, write_genes
+from slidesurv.report.genome.genes import GeneByGene, judge_genes
+from slidesurv.report.genome.reconstruction import ablate, judge
+from slidesurv.report.genome.shown import HEAD, show_genes, write_genes
 from slidesurv.report.jury import Jury
 from slidesurv.report.metrics import measure
 from slidesurv.report.optimism import judge_optimism
 from slidesurv.report.planted import find, picture
 from slidesurv.report.read import read_run
-from slidesurv.report.reconstruction import ablate, judge
 from slidesurv.report.records import write_metrics
 from slidesurv.report.render import render
 from slidesurv.report.run import Method, Run

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from slidesurv.files import read_json, write_json
-from slidesurv.report.overview import overview
-from slidesurv.report.overview_files import markdown, write_overview
+from slidesurv.report.overview.files import markdown, write_overview
+from slidesurv.report.overview.table import overview
 from slidesurv.report.read import read_run
 
 

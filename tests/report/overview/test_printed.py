@@ -2,7 +2,7 @@
 
 import math
 
-from slidesurv.report.printed import Printed, cohort_named, read_printed
+from slidesurv.report.overview.printed import Printed, cohort_named, read_printed
 
 
 def test_a_printed_value_has_its_spread_where_there_is_one():

@@ -5,11 +5,11 @@ import pytest
 
 from slidesurv.errors import ConfigError, DataError
 from slidesurv.files import read_csv, read_json, write_csv, write_json
-from slidesurv.report.join import join, told_apart
 from slidesurv.report.jury import Jury
-from slidesurv.report.overview import overview
-from slidesurv.report.overview_files import markdown
-from slidesurv.report.printed import Printed
+from slidesurv.report.overview.files import markdown
+from slidesurv.report.overview.join import join, told_apart
+from slidesurv.report.overview.printed import Printed
+from slidesurv.report.overview.table import overview
 from slidesurv.report.read import read_run
 
 

@@ -9,10 +9,10 @@ from urllib.parse import quote
 from slidesurv.files import write_csv, write_text
 from slidesurv.report.drawing import Picture, standalone
 from slidesurv.report.estimate import DASH, p_text
-from slidesurv.report.latex import latex
-from slidesurv.report.overview import Line, Overview
-from slidesurv.report.printed import Printed
-from slidesurv.report.ranks import critical_difference, ranking_words
+from slidesurv.report.overview.latex import latex
+from slidesurv.report.overview.printed import Printed
+from slidesurv.report.overview.ranks import critical_difference, ranking_words
+from slidesurv.report.overview.table import Line, Overview
 from slidesurv.report.render import render
 from slidesurv.report.table import escape
 

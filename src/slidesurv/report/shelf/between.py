@@ -12,7 +12,7 @@ from slidesurv.report.estimate import Estimate
 from slidesurv.report.jury import Jury
 from slidesurv.report.read import read_run
 from slidesurv.report.run import FoldResult, Method, Run
-from slidesurv.report.runs import Listed, read_listed
+from slidesurv.report.shelf.listed import Listed, read_listed
 from slidesurv.survival.comparison import bootstrap_p, holm
 
 __all__ = ["Between", "Gap", "Setting", "lay_beside"]

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from slidesurv.report.genome.reconstruction import ablate, judge
 from slidesurv.report.jury import Jury
 from slidesurv.report.read import read_run
-from slidesurv.report.reconstruction import ablate, judge
 from slidesurv.report.run import Method
 from slidesurv.report.table import compare
 

@@ -2,7 +2,7 @@
 
 import re
 
-from slidesurv.report.latex import escape, latex
+from slidesurv.report.overview.latex import escape, latex
 
 
 def test_every_letter_that_tex_obeys_is_spelt_out():

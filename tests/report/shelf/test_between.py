@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from slidesurv.files import read_csv, write_csv
-from slidesurv.report.between import lay_beside
 from slidesurv.report.jury import Jury
 from slidesurv.report.read import read_run
+from slidesurv.report.shelf.between import lay_beside
 from slidesurv.survival.comparison import bootstrap_p
 
 Made = Callable[..., Path]

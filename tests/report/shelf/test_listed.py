@@ -9,7 +9,7 @@ import pytest
 
 from slidesurv.errors import DataError
 from slidesurv.report.page import write_report
-from slidesurv.report.runs import list_runs
+from slidesurv.report.shelf.listed import list_runs
 
 Made = Callable[..., Path]
 

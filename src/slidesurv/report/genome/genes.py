@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from slidesurv.report.agreement import Agreement, Follows, Joined, agree
 from slidesurv.report.estimate import Estimate
-from slidesurv.report.rebuilt import lacking, read_rebuilt
+from slidesurv.report.genome.agreement import Agreement, Follows, Joined, agree
+from slidesurv.report.genome.rebuilt import lacking, read_rebuilt
 from slidesurv.report.run import Method, Numbers
 from slidesurv.survival.resampling import interval
 

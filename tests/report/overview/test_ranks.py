@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from slidesurv.report.ranks import critical_difference, rank, ranking_words
+from slidesurv.report.overview.ranks import critical_difference, rank, ranking_words
 from slidesurv.survival.comparison import friedman
 
 LABELS = ("A", "B", "C", "D")

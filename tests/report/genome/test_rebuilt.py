@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 
 from slidesurv.errors import DataError
 from slidesurv.genomics.views import PrincipalComponents, Standardise
-from slidesurv.report.rebuilt import lacking, read_rebuilt
+from slidesurv.report.genome.rebuilt import lacking, read_rebuilt
 
 GENES = ("A", "B", "C", "D")
 RANDOM = np.random.default_rng(3)

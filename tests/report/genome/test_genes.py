@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from slidesurv.report.genes import judge_genes
-from slidesurv.report.genes_shown import show_genes
+from slidesurv.report.genome.genes import judge_genes
+from slidesurv.report.genome.shown import show_genes
 from slidesurv.report.page import write_report
 from slidesurv.report.read import read_run
 

@@ -9,8 +9,8 @@ import numpy as np
 from slidesurv.errors import ConfigError, unknown
 from slidesurv.report.estimate import Estimate
 from slidesurv.report.jury import Jury
-from slidesurv.report.printed import Printed
-from slidesurv.report.ranks import Ranking, rank
+from slidesurv.report.overview.printed import Printed
+from slidesurv.report.overview.ranks import Ranking, rank
 from slidesurv.report.run import Method, Numbers, Run
 from slidesurv.seeds import seed_for
 from slidesurv.survival.comparison import bootstrap_p, holm

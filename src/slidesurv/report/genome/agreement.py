@@ -15,7 +15,7 @@ from scipy.special import ndtr
 from scipy.stats import false_discovery_control, rankdata
 
 from slidesurv.report.estimate import Estimate
-from slidesurv.report.rebuilt import Columns, Names
+from slidesurv.report.genome.rebuilt import Columns, Names
 from slidesurv.report.run import Numbers
 
 __all__ = ["Agreement", "Follows", "Joined", "agree"]

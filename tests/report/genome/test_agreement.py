@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import false_discovery_control, norm, spearmanr
 
-from slidesurv.report.agreement import Joined, agree
-from slidesurv.report.rebuilt import Columns
+from slidesurv.report.genome.agreement import Joined, agree
+from slidesurv.report.genome.rebuilt import Columns
 
 
 def columns(patients=30, genes=4, follows=0.7, seed=0) -> Columns:

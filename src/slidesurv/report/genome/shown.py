@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from slidesurv.files import write_csv
-from slidesurv.report.agreement import Follows
 from slidesurv.report.drawing import BLUE, INK, Picture, canvas, style, svg, wrapped
 from slidesurv.report.estimate import DASH, Estimate, p_text
-from slidesurv.report.genes import GRID, LEVEL, GeneByGene
+from slidesurv.report.genome.agreement import Follows
+from slidesurv.report.genome.genes import GRID, LEVEL, GeneByGene
 from slidesurv.report.run import Method, Run
 
 __all__ = ["HEAD", "ShownGenes", "show_genes", "write_genes"]

@@ -1,0 +1,1 @@
+"""Methods × cohorts in one table, and the files it is written to."""

@@ -111,8 +111,9 @@ def differences(case: Case, n: int) -> float:
     patient = made_patient(n, torch.float64)
     found = {}
     for name, model in made.items():
+        _without_dropout(model.double().eval())
         with torch.no_grad():
-            logits = _without_dropout(model.double().eval()) and answers[name](patient).logits
+            logits = answers[name](patient).logits
         torch.manual_seed(1)  # of shuffled tiles
         _without_dropout(model.train())
         loss = losses(model, answers[name](patient), patient.target)["loss"]
@@ -120,7 +121,8 @@ def differences(case: Case, n: int) -> float:
         grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in model.parameters()]
         gradient = torch.cat([grad.flatten() for grad in grads])
         found[name] = logits, loss.detach()[None], gradient / gradient.abs().max()
-    return max(_largest(one, other) for one, other in zip(found["plain"], found["ours"], strict=True))
+    apart = [_largest(one, other) for one, other in zip(found["plain"], found["ours"], strict=True)]
+    return torch.tensor(apart).max().item()  # NaN if one is; Python's max would pass over it
 
 
 def _largest(one: Tensor, other: Tensor) -> float:
@@ -159,8 +161,11 @@ def prediction(model: SurvivalModel, answer: Answer, patient: PatientData) -> Ca
 
 def forget(model: nn.Module) -> None:
     """Make a method that keeps something of a patient see them for the first time."""
-    for part in model.modules():
-        getattr(part, "_forget", lambda: None)()
+    keepers = [part for part in model.modules() if hasattr(part, "_forget")]
+    if not keepers:
+        raise SystemExit(f"No part of {type(model).__name__} has '_forget': it would be timed as at a second sight.")
+    for part in keepers:
+        part._forget()
 
 
 def fastest(calls: dict[str, Callable[[], object]], before: Callable[[], None], repeats: int) -> dict[str, list[float]]:

@@ -149,7 +149,7 @@ def test_a_choice_inside_a_group_leaves_the_others_of_the_group(tmp_path):
         ("search.models.attnmil.dim.choices=[8, 30]", "option 'dim' is 30"),
         ("search.models.attnmil.dims={choices=[8]}", "Unknown option 'dims'. Did you mean 'dim'"),
         ("search.models.atnmil={}", r"\[search.models\] Unknown model 'atnmil'. Did you mean 'attnmil'"),
-        ("search.models.attnmil.label={choices=['a']}", "label is no keyword of a model"),
+        ("search.models.attnmil.label={choices=['a']}", "'label' cannot be searched; only the model's own"),
         ("models.0.dim=32", r"dim is searched for no row.*\[\[models\]\]"),
         ("training.protocol=paper", "set protocol = 'leakfree'"),
         ("training.loss=cox", "set metric = 'c_index'"),

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from slidesurv.cli.compare import check_names
 from slidesurv.config.read import read_experiment
 from slidesurv.errors import ConfigError
 from slidesurv.registry import models
@@ -25,6 +26,12 @@ def test_methods_take_the_experiments_choices_and_else_their_defaults(experiment
 def test_an_unknown_method_is_refused(experiment):
     with pytest.raises(ConfigError, match="Did you mean 'attnmil'"):
         experiment.select(["atnmil"])
+
+
+def test_experiments_of_one_name_are_refused_by_that_name():
+    check_names(["luad", "brca"])
+    with pytest.raises(ConfigError, match="2 experiments are called 'luad': give each its own, for a folder each"):
+        check_names(["luad", "brca", "luad"])
 
 
 def test_one_command_makes_the_table_and_goes_on_where_it_stopped(small, tmp_path):

@@ -127,6 +127,10 @@ def test_weights_are_gone_on_with_by_their_multipliers(write, values, tmp_path):
     before, after = read_checkpoint(tmp_path / "before"), read_checkpoint(tmp_path / "after")
     assert told["origin"] == f"weights, sha256 {before.sha256}" and told["taught"] == "ia3+head"
     assert np.array_equal(before.bins.edges, after.bins.edges)
+    (tmp_path / "ids.txt").write_text("P03\n")
+    run(table, "-o", tmp_path / "without", "--leave-out", tmp_path / "ids.txt", *words)
+    page = (tmp_path / "without" / "report.html").read_text()
+    assert "judged by these weights, if the weights before have not seen them either." in page
     turned = write(values[:, ::-1], "turned.csv", GENES[::-1])
     with pytest.raises(DataError, match=r"10 columns are not the weights' 10 genes in their order.*rna prepare"):
         run(turned, "-o", tmp_path / "x", *words)

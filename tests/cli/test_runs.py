@@ -1,6 +1,7 @@
 """``slidesurv runs`` and ``report --pdf`` from the command line."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -63,6 +64,14 @@ def test_both_are_given_as_json_without_a_nan(folder):
     assert between["verdict"].startswith("Fair")
     assert between["same"] == dict.fromkeys(("splits", "features", "tables", "code"), True)
     assert {gap["slug"] for gap in between["gaps"]} == {"snn", "attnmil"}
+
+
+def test_what_is_not_finite_is_null_in_json(folder, tmp_path):
+    path = shutil.copytree(folder / "one", tmp_path / "one") / "metrics.json"
+    rows = json.loads(path.read_text())
+    path.write_text(json.dumps([row | {"c_index_low": float("-inf"), "c_index_high": float("nan")} for row in rows]))
+    shelf = json.loads(run("runs", ".", "--json", cwd=tmp_path).stdout, parse_constant=pytest.fail)
+    assert {(m["index"]["low"], m["index"]["high"]) for m in shelf["runs"][0]["methods"]} == {(None, None)}
 
 
 def test_a_folder_that_is_no_run_cannot_be_compared(folder):

@@ -8,6 +8,7 @@ import pytest
 
 from slidesurv import __version__
 from slidesurv.cli import main as front
+from slidesurv.cli.crossval import typed
 from slidesurv.registry import models
 
 VERBS = [
@@ -170,3 +171,22 @@ def test_without_a_word_the_list_of_verbs_is_an_error(monkeypatch, capsys):
 def test_a_group_has_the_verbs_that_stand_in_files_of_their_own(monkeypatch, capsys):
     _, out, _ = run(monkeypatch, capsys, "rna", "--help")
     assert [line.split()[0] for line in out.split("Commands:\n")[1].splitlines()] == ["prepare", "embed", "pretrain"]
+
+
+@pytest.mark.parametrize(
+    ("word", "kept"),
+    [
+        ("/home/Ann Smith/luad.toml", "luad.toml"),
+        ("--output=/home/Ann Smith/r", "--output=r"),
+        ("-o/home/al/r", "-or"),
+        ("../../home/al/r", "r"),
+        ("~/r", "r"),
+        ("cohort.table=/home/al/a=b/c.csv", "cohort.table=c.csv"),
+        ("cohort.table='/home/Ann Smith/c.csv'", "cohort.table='…/c.csv'"),
+        ("models.0.name=snn", "models.0.name=snn"),
+        ("configs/luad.toml", "configs/luad.toml"),
+    ],
+)
+def test_the_command_is_kept_without_the_folders_of_this_machine(monkeypatch, word, kept):
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/slidesurv", "crossval", word])
+    assert typed() == f"slidesurv crossval {kept}"

@@ -99,6 +99,7 @@ def test_who_is_left_out_may_be_judged_and_without_a_word_nobody_may(folder):
 def test_weights_that_were_gone_on_with_have_seen_others(folder):
     write_json(folder / "pretrain.json", {**ACCOUNT, "origin": "weights, sha256 12", "taught": "ia3+head"})
     said = words(folder, left_out="3 are left out.")
+    assert '<p class="badge paper">3 are left out.' in (folder / "report.html").read_text()
     assert "3 are left out. They went on from other weights: whoever taught those has been seen too." in said
     assert "taken over from the weights before" in said and "weights, sha256 12" in said
     assert "multipliers of keys, values and hidden units (IA³), worked into the weights, and the last layer" in said

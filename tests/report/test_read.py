@@ -10,7 +10,7 @@ import pytest
 
 from slidesurv.errors import DataError
 from slidesurv.files import read_csv
-from slidesurv.report.read import read_run
+from slidesurv.report.read import dotted, read_facts, read_run
 
 Made = Callable[..., Path]
 
@@ -92,6 +92,17 @@ def test_a_run_json_of_another_program_is_refused_with_what_it_lacks(tmp_path: P
     (tmp_path / "run.json").write_text('{"protocol": "paper", "seeds": [0], "folds": 3}')
     with pytest.raises(DataError, match="lacks 'cohort', 'experiment', 'methods'"):
         read_run(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["3", "null", "[{}]", '"run"'])
+def test_a_run_json_that_holds_no_names_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(DataError, match=r"lacks every name: it was not written by crossval\."):
+        read_facts(tmp_path)
+
+
+def test_nested_settings_are_named_by_dotted_keys() -> None:
+    assert dotted({"a": {"b": {"c": 1}, "d": []}, "e": {}}) == {"a.b.c": 1, "a.d": []}
 
 
 @pytest.mark.parametrize(

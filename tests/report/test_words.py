@@ -64,10 +64,12 @@ def test_a_reconstruction_is_used_when_something_is_lost_without_it(lost: Estima
     [
         ("slidesurv crossval /home/ann/luad.toml --set a.b=/data/x", "slidesurv crossval …/luad.toml --set a.b=…/x"),
         (r"cannot read 'C:\Users\ann\x.h5'", "cannot read '…/x.h5'"),
+        ("crossval ../../home/al/r ~al/r ~/r -o=../r data/../../al/r", "crossval …/r …/r …/r -o=…/r data/…/r"),
+        ("cannot read '~/Ann Smith/x.h5' or '../Ann Smith/x.h5'", "cannot read '…/x.h5' or '…/x.h5'"),
         ("cannot read '/home/Ann Smith/x.h5' or 'b'", "cannot read '…/x.h5' or 'b'"),
-        ("configs/luad.toml, mm/px, 3 / 4 and https://example.org/a", None),
+        ("configs/luad.toml, mm/px, 3 / 4, ~1/2, and so on.../or and https://example.org/a", None),
         ("<b>bold</b>", None),
     ],
 )
-def test_absolute_paths_keep_their_last_name_only(text: str, shown: str | None) -> None:
+def test_paths_from_a_root_a_home_or_above_keep_their_last_name_only(text: str, shown: str | None) -> None:
     assert without_folders(text) == (shown or text)

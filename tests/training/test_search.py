@@ -182,12 +182,19 @@ def test_a_trial_that_fails_is_named_and_the_others_go_on(small, tmp_path, monke
 
 
 def test_a_search_without_a_trial_that_ends_fails_its_folds_with_the_reason(small, tmp_path, monkeypatch):
+    taught, told = [], []
+
     def breaks(job):
-        raise DataError("The training loss became nan.")
+        taught.append(job.fold)
+        raise DataError("The training loss became nan. See '/home/ann/x'.")
 
     monkeypatch.setattr(searching, "_held_out", breaks)
-    outcomes = run_jobs(plan(asked(small, 'models=[{name="snn"}]'), tmp_path))
+    jobs = plan(asked(small, 'models=[{name="snn"}]', "training.seeds=[1, 2]"), tmp_path)
+    outcomes = run_jobs(jobs, report=told.append)
     assert {outcome.status for outcome in outcomes} == {"failed"}
+    assert [outcome.name for outcome in outcomes] == [job.name for job in jobs] and len(told) == 2 + 4
+    assert len(taught) == 2 * 3  # trials of both folds, once
+    assert not any(b"/home/ann" in text for text in contents(tmp_path).values())
     assert all("All 3 trials of the search failed" in outcome.reason for outcome in outcomes)
     assert all("The training loss became nan." in outcome.reason for outcome in outcomes)
 
@@ -207,7 +214,7 @@ def test_what_was_tried_before_is_not_taught_again(small, tmp_path, monkeypatch)
 def test_a_hopeless_trial_is_given_up_if_that_is_asked_for(small, tmp_path, monkeypatch):
     def judged(job):
         worse = float(job.chosen["training.learning_rate"] < 1e-3)
-        return [searching.Judged(job.fold, 1.0, True, 0.0, worse)]
+        return [searching.InnerPatient(job.fold, 1.0, True, 0.0, worse)]
 
     monkeypatch.setattr(searching, "_held_out", judged)
     (job, *_) = plan(asked(small, "search.trials=20", "search.prune=true"), tmp_path)
@@ -263,4 +270,5 @@ def test_the_report_tells_the_budget_and_what_was_chosen(run_folder, tmp_path):
     variant = read_json(run_folder / "attnmil/search/fold1/search.json")["choices"]["model.variant"]
     assert f"variant = &#34;{variant}&#34;" in text
     assert "search.trials" in text
-    assert read_json(run_folder / "run.json")["settings"]["search"]["metric"] == "nll"
+    facts = read_json(run_folder / "run.json")
+    assert facts["settings"]["search"]["metric"] == "nll" and "optuna" in facts["versions"]

@@ -105,6 +105,16 @@ def test_a_tracker_that_fails_is_given_up_and_named_and_every_line_is_written(tm
     assert given_up(place(tmp_path).folder) == ""
 
 
+def test_the_reason_is_kept_without_the_folders_of_this_machine(tmp_path, notebook, monkeypatch):
+    def refuse(self, number: int, values: Mapping[str, float]) -> None:
+        raise OSError(f"Cannot write '{tmp_path}/events'")
+
+    monkeypatch.setattr(notebook, "epoch", refuse)
+    with Follower(place(tmp_path), "tensorboard") as follower:
+        follower.tell(HISTORY)
+    assert given_up(place(tmp_path).folder).endswith("then failed: Cannot write '…/events'")
+
+
 def test_a_bug_of_a_tracker_is_not_hidden(tmp_path, notebook, monkeypatch):
     monkeypatch.setattr(notebook, "faults", ())
     monkeypatch.setattr(notebook, "room", 0)

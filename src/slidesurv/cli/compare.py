@@ -1,5 +1,7 @@
 """``slidesurv compare``: many methods on one cohort or several, in one table."""
 
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -7,9 +9,9 @@ import typer
 
 from slidesurv.cli.crossval import conclude, perform, typed
 from slidesurv.cli.speech import say
-from slidesurv.errors import ConfigError
+from slidesurv.errors import ConfigError, listing
 
-__all__ = ["compare"]
+__all__ = ["check_names", "compare"]
 
 
 def compare(
@@ -41,8 +43,7 @@ def compare(
 
     names = models.names() if methods == "all" else [name.strip() for name in methods.split(",")]
     asked = [read_experiment(path, set_ or []).select(names) for path in experiments]
-    if len({experiment.name for experiment in asked}) < len(asked):
-        raise ConfigError("Two experiments have the same name: give each its own, for a folder each.")
+    check_names(experiment.name for experiment in asked)
     outcomes = []
     for experiment in asked:
         able_to, reasons = able(experiment) if methods == "all" else (experiment, {})
@@ -58,3 +59,16 @@ def compare(
 
         print(f"PDF: {write_pdf(output / 'overview.html')}")
     conclude(outcomes)
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Refuse experiments of one name, whose runs would share a folder.
+
+    Raises:
+        ConfigError: a name stands twice.
+    """
+    twice = {name: many for name, many in Counter(names).items() if many > 1}
+    if twice:
+        raise ConfigError(
+            f"{sum(twice.values())} experiments are called {listing(twice)}: give each its own, for a folder each."
+        )

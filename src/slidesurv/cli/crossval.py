@@ -1,6 +1,7 @@
 """``slidesurv crossval``: from an experiment file to a run folder and its report."""
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from slidesurv.training.job import Job
 
 __all__ = ["conclude", "crossval", "perform", "typed"]
+
+WORD = re.compile(r"([\w.-]+=|-\w)?(.*)", re.DOTALL)  # --option=value, key=value, -ovalue or a value
 
 
 def crossval(
@@ -85,4 +88,12 @@ def _introduce(jobs: "Sequence[Job]") -> None:
 
 def typed() -> str:
     """The command as typed, without the folders of this machine."""
-    return " ".join(["slidesurv", *(Path(word).name if word.startswith("/") else word for word in sys.argv[1:])])
+    return " ".join(["slidesurv", *map(_without_folders, sys.argv[1:])])
+
+
+def _without_folders(word: str) -> str:
+    """A word whose value is a path keeps its last name; the folders of such a path may hold spaces."""
+    from slidesurv.report.words import without_folders
+
+    option, value = WORD.fullmatch(word).groups(default="")  # type: ignore[union-attr] # it matches every text
+    return f"{option}{Path(value).name}" if value.startswith(("/", "~", "../")) else without_folders(word)

@@ -100,6 +100,7 @@ def _door(name: str) -> "typer.Typer":
     """The front door with one verb behind it."""
     import typer
 
+    # the callback does nothing, but without one Typer would take a single verb for the whole program
     app = typer.Typer(
         callback=lambda: None, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
     )

@@ -89,7 +89,7 @@ def pretrain(
         seed=seed,
     )
     place = pick_device(device)
-    seen, left_out = _seen(read_expression(expression), leave_out, splits, fold)
+    seen, left_out = _seen(read_expression(expression), leave_out, splits, fold, goes_on=weights is not None)
     before = _read_weights(weights, genes, seen) if weights else None
     rule = before.bins if before else bins
     corpus = make_corpus(seen, bins=rule, count=n_bins or 64, held_out=held_out, seed=seed)  # type: ignore[arg-type]
@@ -141,7 +141,7 @@ def _check_together(
 
 
 def _seen(
-    whole: "Expression", leave_out: Path | None, splits: Path | None, fold: int | None
+    whole: "Expression", leave_out: Path | None, splits: Path | None, fold: int | None, *, goes_on: bool
 ) -> tuple["Expression", str]:
     """The patients who may be seen, and in words who may not; "" is nobody."""
     from slidesurv.genomics.corpus import keep
@@ -157,7 +157,8 @@ def _seen(
         return whole, ""
     told = f"{len(whole.ids) - len(seen.ids)} of {len(whole.ids)} patients of the table are left out"
     say(f"{told}.")
-    return seen, f"{told}, {who}: they may be judged by these weights."
+    condition = ", if the weights before have not seen them either" if goes_on else ""
+    return seen, f"{told}, {who}: they may be judged by these weights{condition}."
 
 
 def _read_ids(path: Path) -> list[str]:

@@ -3,7 +3,7 @@
 import json as json_
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from math import isnan
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -65,7 +65,7 @@ def _find(folder: Path, run: Path) -> Path:
 
 def _line(run: "Listed") -> tuple[str, ...]:
     best = run.highest
-    folds = f"{run.finished} of {run.finished + run.failed}"
+    folds = f"{run.finished} of {run.finished + run.missing}"
     return (
         _plain(run.place),
         f"{run.written:%Y-%m-%d %H:%M}",
@@ -135,9 +135,9 @@ def _as_json(value: dict[str, Any]) -> str:
 
 
 def _defined(value: Any) -> Any:
-    """JSON has no NaN."""
+    """JSON has neither NaN nor infinity."""
     if isinstance(value, Mapping):
         return {key: _defined(inner) for key, inner in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_defined(inner) for inner in value]
-    return None if isinstance(value, float) and isnan(value) else value
+    return None if isinstance(value, float) and not isfinite(value) else value

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from slidesurv.cli.compare import check_names
 from slidesurv.cli.crossval import conclude, perform, typed
 from slidesurv.cli.speech import say
 from slidesurv.errors import ConfigError, unknown
@@ -53,8 +54,7 @@ def table(
     wanted = read_table(which)
     asked = [wanted.experiments(path, set_ or []) for path in experiments]
     names = [next(iter(variants.values())).name for variants in asked]
-    if len(set(names)) < len(names):
-        raise ConfigError("Two experiments have the same name: give each its own, for a folder each.")
+    check_names(names)
     beside = _pairs(printed or [], names, {cohort for _, cohort in wanted.printed()})
     folder = output or Path("runs") / f"table{which}"
     runs, remarks, outcomes = [], [], []

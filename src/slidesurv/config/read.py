@@ -40,7 +40,10 @@ def read_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MOST_BYTES:
-            raise ConfigError(f"'{path}' is larger than {MOST_BYTES:,} bytes: that is no experiment file.")
+            raise ConfigError(
+                f"'{path}' is larger than {MOST_BYTES:,} bytes: that is no experiment file. Give the TOML file; "
+                "'slidesurv init' writes a commented one."
+            )
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"There is no '{path}'. 'slidesurv init {path}' writes a commented one.") from None

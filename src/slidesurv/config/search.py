@@ -70,7 +70,8 @@ class SearchSection(Section):
         trials: of every method in every fold.
         folds: inner folds of the fold's own training and tuning patients; every trial is taught and judged on all.
         metric: of the inner patients who judge, all inner folds together: the lowest "nll" or the highest "c_index".
-        prune: give up a trial that after an inner fold is worse than the median of those before it.
+        prune: give up a trial that after an inner fold is worse than the median of those before it; none of the first
+            five is given up.
         seed: of the inner folds, the proposals and the inner trainings.
         training: keys of ``[training]`` that are searched for every method.
         models: keywords of a model by its name; ``"ese.prompts"`` is one inside a group.
@@ -140,7 +141,10 @@ def _check_model(name: str, axes: Mapping[str, Axis], rows: Sequence[ModelSectio
         raise ConfigError(f"[search.models] {unknown('model', name, models.names())}")
     for key in axes:
         if key in ModelSection.model_fields:
-            raise ConfigError(f"[search.models.{name}] {key} is no keyword of a model: give each its row.")
+            raise ConfigError(
+                f"[search.models.{name}] '{key}' cannot be searched; only the model's own keywords can. Write a "
+                "[[models]] row for each."
+            )
         if rows and all(row.says(key) for row in rows):
             raise ConfigError(
                 f"[search.models.{name}] {key} is searched for no row: each says its own. Take it out of [search] or "

@@ -21,6 +21,8 @@ from typing_extensions import override
 
 __all__ = ["SelfAttention"]
 
+ITERATIONS = 6  # of the pseudo-inverse, as everywhere in the field; more come closer to it
+
 
 class Inverse(NamedTuple):
     """Pseudo-inverse of the attention of landmarks, to be applied from between two softmaxes.
@@ -126,6 +128,7 @@ class SelfAttention(nn.Module):
         asking = self._heads(tokens[:rows], query)
         if self.exact:
             asked = asking[0] @ key.unflatten(0, (self.heads, -1))  # (H, rows, dim): keys need not be made
+            # undoes _softmax's √width of asked, dim wide, and divides by that of a head
             return _softmax(asked * (asked.shape[-1] / asking.shape[-1]) ** 0.5, tokens)
         marks = self._landmarks(tokens, late=2)
         weights = marks.inverse.of_rows(_softmax(asking, marks.keys, marks.log_count))  # (1, H, rows, M)
@@ -190,21 +193,20 @@ def _softmax(queries: Tensor, keys: Tensor, bias: Tensor | None = None) -> Tenso
         return (scores if bias is None else scores + bias).softmax(-1)
 
 
-def _inverse(attention: Tensor, count: Tensor, *, iterations: int = 6, late: int) -> Inverse:
+def _inverse(attention: Tensor, count: Tensor, *, late: int) -> Inverse:
     """Approximate the pseudo-inverse of landmark attention by the iteration of Razavi et al. (2014).
 
     Args:
         attention: (1, H, M, M) rows that sum to 1, counts already in the columns: A D.
         count: (M,) how often each landmark stands in the full matrix.
-        iterations: six, as everywhere in the field; more come closer to the inverse.
-        late: the last of them, which wait for what the inverse is applied to.
+        late: the last of its ITERATIONS, which wait for what the inverse is applied to.
     """
     with torch.autocast(attention.device.type, enabled=False):
         root = count.to(attention.dtype).sqrt()
         a = root[:, None] * attention / root  # D^½ A D^½
         columns = (count[:, None] * attention).sum(-2) / count  # of the full matrix
         z = a.transpose(-1, -2) / (attention.sum(-1).max() * columns.max())
-        for _ in range(iterations - late):
+        for _ in range(ITERATIONS - late):
             az = a @ z
             z = (13 * z - z @ (15 * az - az @ (7 * az - az @ az))) / 4
         return Inverse(a, z, root, late)

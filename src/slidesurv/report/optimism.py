@@ -1,5 +1,6 @@
 """The published protocol keeps the epoch that is best on the test fold. How much of its figure is that choice?"""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,7 @@ class Optimism:
         last: of the last epoch, which nobody chose.
         typical: mean of all epochs.
         gained: kept minus last; 0 when the choice gave nothing, and never below.
-        sd: of that gain, over seeds and folds.
+        sd: of that gain, over seeds and folds; NaN for one.
         epochs: the most that a fold could choose from.
     """
 
@@ -65,6 +66,6 @@ def _measure(method: Method, courses: list[Numbers]) -> Optimism:
         last=float(last.mean()),
         typical=float(np.mean([course.mean() for course in courses])),
         gained=float((kept - last).mean()),
-        sd=float((kept - last).std()),
+        sd=float(np.std(kept - last, ddof=1)) if len(courses) > 1 else math.nan,
         epochs=max(map(len, courses)),
     )

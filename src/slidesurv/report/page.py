@@ -76,41 +76,71 @@ def _render(
     *,
     searched: Sequence[Searched],
 ) -> str:
-    run = jury.run
     return render(
         "page.html.j2",
-        run=run,
-        mark=run.stamp,
-        again=any(len(first) < len(who) for first, who in (method.people() for method in run.methods)),
-        jury=jury,
-        comparison=comparison,
-        notes=[f"{row.label}: {note}." for row in comparison for note in row.notes],
-        differences=differences,
-        verdict=verdict(differences, comparison[0].reference),
-        accuracy=accuracy,
-        forest=forest(accuracy),
-        protocol=PROTOCOLS[run.protocol],
-        headline=headline(comparison),
-        overview=overview(comparison),
-        facts=sorted(run.cohort.items(), key=lambda fact: FACTS.index(fact[0]) if fact[0] in FACTS else len(FACTS)),
-        pictures=_pictures(run),
-        optimism=judge_optimism(run),
-        reconstructions=[(method, judged) for method in run.methods if (judged := judge(method, run.folds))],
-        gene_head=HEAD,
-        genes=show_genes(run, genes),
-        ablations=[
+        **_about(jury.run)
+        | _evidence(jury, comparison, differences, accuracy)
+        | _genome(jury, comparison, genes)
+        | _taught(jury.run, searched),
+    )
+
+
+def _about(run: Run) -> dict[str, Any]:
+    """What was run, and on whom."""
+    return {
+        "run": run,
+        "mark": run.stamp,
+        "again": any(len(first) < len(who) for first, who in (method.people() for method in run.methods)),
+        "protocol": PROTOCOLS[run.protocol],
+        "facts": sorted(run.cohort.items(), key=lambda fact: FACTS.index(fact[0]) if fact[0] in FACTS else len(FACTS)),
+    }
+
+
+def _evidence(
+    jury: Jury, comparison: Sequence[Comparison], differences: Sequence[Difference], accuracy: Accuracy
+) -> dict[str, Any]:
+    """How well each method predicts, and how sure that is."""
+    return {
+        "jury": jury,
+        "comparison": comparison,
+        "notes": [f"{row.label}: {note}." for row in comparison for note in row.notes],
+        "differences": differences,
+        "verdict": verdict(differences, comparison[0].reference),
+        "accuracy": accuracy,
+        "forest": forest(accuracy),
+        "headline": headline(comparison),
+        "overview": overview(comparison),
+        "pictures": _pictures(jury.run),
+        "optimism": judge_optimism(jury.run),
+    }
+
+
+def _genome(jury: Jury, comparison: Sequence[Comparison], genes: Sequence[tuple[Method, GeneByGene]]) -> dict[str, Any]:
+    """What the rebuilt genomes are like, and whether they are used."""
+    run = jury.run
+    return {
+        "reconstructions": [(method, judged) for method in run.methods if (judged := judge(method, run.folds))],
+        "gene_head": HEAD,
+        "genes": show_genes(run, genes),
+        "ablations": [
             (row, ablation, used(ablation.lost))
             for row, method in zip(comparison, run.methods, strict=True)
             for ablation in ablate(jury, method)
         ],
-        diagnostics=[row for method in run.methods for row in _diagnostics(method)],
-        truths=[(method, truth := find(run, method), found(truth)) for method in run.methods],
-        training=[_training(method) for method in run.methods],
-        searched=searched,
-        budget=budget(searched),
-        finished=sum(len(method.results) for method in run.methods),
-        trainings=len(run.methods) * len(run.seeds) * run.folds,
-    )
+        "truths": [(method, truth := find(run, method), found(truth)) for method in run.methods],
+    }
+
+
+def _taught(run: Run, searched: Sequence[Searched]) -> dict[str, Any]:
+    """How training and search went."""
+    return {
+        "diagnostics": [row for method in run.methods for row in _diagnostics(method)],
+        "training": [_training(method) for method in run.methods],
+        "searched": searched,
+        "budget": budget(searched),
+        "finished": sum(len(method.results) for method in run.methods),
+        "trainings": len(run.methods) * len(run.seeds) * run.folds,
+    }
 
 
 def _pictures(run: Run) -> dict[str, list[Picture]]:

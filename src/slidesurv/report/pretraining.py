@@ -1,6 +1,6 @@
 """The page of a pre-training: who taught, how the encoder learned, and who may be judged by it.
 
-Read are ``pretrain.json``, ``config.json`` and ``history.csv``, which `slidesurv.genomics.pretrained` leaves behind.
+Reads ``pretrain.json``, ``config.json`` and ``history.csv``, which `slidesurv.genomics.pretrained` leaves behind.
 """
 
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ def write_pretraining(folder: Path, *, left_out: str = "", command: str = "") ->
 
     Args:
         folder: as `slidesurv.genomics.pretrain.pretrain` leaves it.
-        left_out: sentences that say who was left out, so that he may be judged; "" is nobody.
+        left_out: sentences that say which patients were left out, so that they may be judged; "" is none.
         command: that made it.
 
     Returns:
@@ -55,7 +55,7 @@ def write_pretraining(folder: Path, *, left_out: str = "", command: str = "") ->
     text = render(
         "pretraining.html.j2",
         mark="",
-        is_safe=bool(left_out),
+        is_safe=bool(left_out) and not account["origin"],
         seen=[left_out or NOBODY, *([BEFORE] if account["origin"] else [])],
         headline=[*_headline(account), KEPT],
         corpus=_corpus(account),
@@ -92,22 +92,22 @@ def _read_history(path: Path) -> History:
 
 def _headline(account: Mapping[str, Any]) -> list[str]:
     """Say what the encoder learned, beside what is known without one."""
-    kept, people, bins = account["kept"], account["patients"]["held_out"], account["bins"]["count"]
+    kept, patients, bins = account["kept"], account["patients"]["held_out"], account["bins"]["count"]
     loss, guessed = kept["held_out_loss"], kept["majority_loss"]
     verdict = "" if loss < guessed else " It has learned nothing that these do not say."
     return [
-        f"Of the genes hidden in {people:,} patients held out, the encoder puts {kept['held_out_accuracy']:.1%} into "
+        f"Of the genes hidden in {patients:,} patients held out, the encoder puts {kept['held_out_accuracy']:.1%} into "
         f"the right one of {bins} bins; naming each gene's most frequent bin gets {kept['majority_accuracy']:.1%}.",
         f"Its loss is {loss:.3f} nats a gene, that of the genes' own frequencies {guessed:.3f}.{verdict}",
     ]
 
 
 def _corpus(account: Mapping[str, Any]) -> dict[str, str]:
-    people, bins = account["patients"], account["bins"]
+    patients, bins = account["patients"], account["bins"]
     source = "taken over from the weights before" if account["origin"] else "fitted on those who taught"
     return {
-        "Patients who taught": f"{people['train']:,}",
-        "Patients held out": f"{people['held_out']:,}; they chose the epoch, and taught nothing",
+        "Patients who taught": f"{patients['train']:,}",
+        "Patients held out": f"{patients['held_out']:,}; they chose the epoch, and taught nothing",
         "Genes": f"{account['genes']:,}",
         "Bins": f"{bins['count']}, by {RULES.get(bins['rule'], bins['rule'])}; {source}",
     }

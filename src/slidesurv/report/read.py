@@ -19,8 +19,9 @@ from slidesurv.errors import DataError, listing, unknown
 from slidesurv.files import inside, read_csv, read_json
 from slidesurv.report.run import Failure, FoldResult, Method, Numbers, Run
 
-__all__ = ["read_run"]
+__all__ = ["dotted", "read_facts", "read_run"]
 
+NAMES = {"experiment", "protocol", "seeds", "folds", "methods", "cohort"}
 PROTOCOLS = ("leakfree", "paper")
 WITHOUT = ("zeroed", "shuffled")
 WORDS = {"True": "1", "False": "0", "": "nan"}
@@ -35,7 +36,7 @@ def read_run(folder: Path) -> Run:
     Raises:
         DataError: this is no run folder, a file of it is broken, or its folds do not belong together.
     """
-    facts = _read_facts(folder)
+    facts = read_facts(folder)
     seeds, folds = tuple(facts["seeds"]), int(facts["folds"])
     methods = tuple(_read_method(folder, words, seeds, folds) for words in facts["methods"])
     _check_same_patients(methods)
@@ -55,21 +56,25 @@ def read_run(folder: Path) -> Run:
         audit=tuple(read_csv(folder / "audit.csv")) if (folder / "audit.csv").exists() else (),
         audit_verdict=tuple(facts.get("audit_verdict") or ()),
         dropped=Counter(left_out["reason"] for left_out in facts.get("dropped") or ()),
-        settings=_flat(facts.get("settings") or {}),
+        settings=dotted(facts.get("settings") or {}),
     )
 
 
-def _read_facts(folder: Path) -> dict[str, Any]:
+def read_facts(folder: Path) -> dict[str, Any]:
+    """Read what a run says of itself, without its folds.
+
+    Raises:
+        DataError: there is no ``run.json``, or crossval did not write it.
+    """
     path = folder / "run.json"
     if not path.is_file():
         raise DataError(
             f"'{folder}' is no run folder: it holds no 'run.json'. Give a folder that a crossval run wrote."
         )
     facts = read_json(path)
-    wanted = {"experiment", "protocol", "seeds", "folds", "methods", "cohort"}
-    if not isinstance(facts, dict) or not wanted <= facts.keys():
-        missing = sorted(wanted - set(facts))
-        raise DataError(f"'{path}' lacks {listing(missing)}: it was not written by crossval. Run the experiment again.")
+    if not isinstance(facts, dict) or not facts.keys() >= NAMES:
+        missing = listing(sorted(NAMES - facts.keys())) if isinstance(facts, dict) else "every name"
+        raise DataError(f"'{path}' lacks {missing}: it was not written by crossval. Run the experiment again.")
     if facts["protocol"] not in PROTOCOLS:
         raise DataError(f"In '{path}': {unknown('protocol', str(facts['protocol']), PROTOCOLS)}")
     if not facts["methods"] or not facts["seeds"]:
@@ -77,11 +82,16 @@ def _read_facts(folder: Path) -> dict[str, Any]:
     return facts
 
 
-def _flat(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Name every value of nested settings by its dotted key."""
+def dotted(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Name every value of nested settings by its dotted key.
+
+    Args:
+        settings: as a JSON file has them.
+        above: stands before every key, with its dot.
+    """
     flat: dict[str, Any] = {}
     for key, value in settings.items():
-        flat |= _flat(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
+        flat |= dotted(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": value}
     return flat
 
 
@@ -172,17 +182,11 @@ def _check_same_patients(methods: Sequence[Method]) -> None:
     known: dict[int, FoldResult] = {}
     for method in methods:
         for (seed, fold), result in method.results.items():
-            if not _same_patients(known.setdefault(fold, result), result):
+            if not result.same_patients(known.setdefault(fold, result), training=True):
                 raise DataError(
                     f"Fold {fold} of '{method.slug}', seed {seed}, has other patients or follow-up than the others: "
                     "the folder mixes two runs. Choose a new folder and run the experiment again."
                 )
-
-
-def _same_patients(one: FoldResult, other: FoldResult) -> bool:
-    names = ("time", "event", "training_time", "training_event")
-    same = (np.array_equal(getattr(one, name), getattr(other, name)) for name in names)
-    return one.patients == other.patients and all(same)
 
 
 def _failures(told: Sequence[Mapping[str, str]], methods: Sequence[Method], folds: int) -> tuple[Failure, ...]:

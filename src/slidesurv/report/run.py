@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Failure", "FoldResult", "Method", "Run"]
+__all__ = ["Failure", "FoldResult", "Method", "Run", "differing"]
 
 Numbers: TypeAlias = NDArray[np.float64]
 
@@ -55,6 +55,17 @@ class FoldResult:
     risk_without: Mapping[str, Numbers] = field(default_factory=dict)
     gradient_ratio: float = math.nan
     memory: float = math.nan
+
+    def same_patients(self, other: "FoldResult", *, training: bool = False) -> bool:
+        """Whether both judge the same patients with the same follow-up.
+
+        Args:
+            other: of the same fold, by another method, seed or run.
+            training: whether those who teach must have the same follow-up too.
+        """
+        names = ("time", "event", *(("training_time", "training_event") if training else ()))
+        same = (np.array_equal(getattr(self, name), getattr(other, name)) for name in names)
+        return self.patients == other.patients and all(same)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,3 +190,9 @@ class Run:
     def titled(self, method: Method) -> str:
         """The title of a picture of one method, which may travel without its page."""
         return f"{method.label} ({self.stamp})" if self.stamp else method.label
+
+
+def differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The keys whose value is not the same in all of several settings, in order; one that is absent counts as None."""
+    keys = sorted({key for each in settings for key in each})
+    return [key for key in keys if any(each.get(key) != settings[0].get(key) for each in settings)]

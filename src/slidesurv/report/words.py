@@ -17,9 +17,10 @@ MEANINGS = {
     "gradient_ratio": "pull of the model's own losses on the weights, as a share of the likelihood's; far below 1 = "
     "they teach next to nothing, far above 1 = survival does",
 }
+ROOT = r"(?:[A-Za-z]:|~(?:[A-Za-z_][\w.-]*)?|\.\.)?"  # of a drive, of a home, or above the working directory
 FOLDER = re.compile(
-    r"""(?<=['"])(?:[A-Za-z]:)?[\\/][^'"]*[\\/](?=[^'"\\/]+['"])"""  # quoted: it may hold spaces
-    r"""|(?<!:/)(?<![\w.…<])(?!//)(?:[A-Za-z]:)?[\\/](?:[^\s'"\\/]+[\\/])*(?=[^\s'"\\/])"""
+    rf"""(?<=['"]){ROOT}[\\/][^'"]*[\\/](?=[^'"\\/]+['"])"""  # quoted: it may hold spaces
+    rf"""|(?<!:/)(?<![\w.…<])(?!//){ROOT}[\\/](?:[^\s'"\\/]+[\\/])*(?=[^\s'"\\/])"""
 )
 
 
@@ -73,5 +74,5 @@ def used(lost: Estimate) -> str:
 
 
 def without_folders(text: object) -> str:
-    """Cut absolute paths down to their last name: a page that is passed on says nothing about a disk."""
+    """Cut paths that begin at a root, at a home or above down to their last name: a page says nothing about a disk."""
     return FOLDER.sub("…/", str(text))

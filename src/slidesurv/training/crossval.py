@@ -121,9 +121,21 @@ def run_jobs(
         begin(study.experiment.records.tracker, folder, study.experiment.name)
     code = code_version()
     study.write(folder)
-    _search(searches(jobs), text, workers=workers, report=report)
-    tasks = [Task(job.name, run_fold, (text, job.place, job.seed, job.fold, folder), job.finished) for job in jobs]
-    outcomes = run(tasks, workers=workers, report=report)
+    reasons = _search(searches(jobs), text, workers=workers, report=report)
+    known = {
+        job.name: Outcome(job.name, "failed", reasons[job.place, job.fold])
+        for job in jobs
+        if (job.place, job.fold) in reasons and not job.finished.exists()
+    }
+    for outcome in known.values():
+        report(outcome)
+    tasks = [
+        Task(job.name, run_fold, (text, job.place, job.seed, job.fold, folder), job.finished)
+        for job in jobs
+        if job.name not in known
+    ]
+    known |= {outcome.name: outcome for outcome in run(tasks, workers=workers, report=report)}
+    outcomes = [known[job.name] for job in jobs]
     facts = {**describe_run(study, folder, command, outcomes), "code": code}
     for methods, failures in beside(study, folder, facts["methods"]):
         facts["methods"] = [*facts["methods"], *methods]
@@ -132,8 +144,14 @@ def run_jobs(
     return outcomes
 
 
-def _search(needed: Sequence[Job], text: str, *, workers: int, report: Callable[[Outcome], None]) -> None:
-    """Search before any fold is taught, so that all seeds of a model find the same choices there."""
+def _search(
+    needed: Sequence[Job], text: str, *, workers: int, report: Callable[[Outcome], None]
+) -> dict[tuple[int, int], str]:
+    """Search before any fold is taught, so that all seeds of a model find the same choices there.
+
+    Returns:
+        Why a search failed, by place of the model and fold.
+    """
     for job in needed:
         forget_other(job)
     tasks = [
@@ -142,7 +160,12 @@ def _search(needed: Sequence[Job], text: str, *, workers: int, report: Callable[
         )
         for job, place in zip(needed, map(found_at, needed), strict=True)
     ]
-    run(tasks, workers=workers, report=report)
+    outcomes = run(tasks, workers=workers, report=report)
+    return {
+        (job.place, job.fold): outcome.reason
+        for job, outcome in zip(needed, outcomes, strict=True)
+        if outcome.status == "failed"
+    }
 
 
 def run_fold(text: str, place: int, seed: int, fold: int, run_folder: Path) -> None:
@@ -161,7 +184,7 @@ def run_fold(text: str, place: int, seed: int, fold: int, run_folder: Path) -> N
     found = search(asked)
     job, start = asked if found is None else replace(asked, chosen=found["choices"]), time.monotonic()
     for stray in job.folder.rglob(".*.part"):  # of a writer that was killed
-        stray.unlink()
+        stray.unlink(missing_ok=True)
     recipe = job.recipe
     torch.set_num_threads(recipe.threads)
     with fast_matmul(recipe.fast_matmul), peak_memory() as memory:

@@ -11,6 +11,7 @@ from slidesurv.cohorts.confounding import site_effect
 from slidesurv.errors import ConfigError, DataError, listing
 from slidesurv.files import read_json
 from slidesurv.registry import models
+from slidesurv.report.words import without_folders
 from slidesurv.training.device import pick_device
 from slidesurv.training.provenance import hashes
 from slidesurv.training.search import require_search
@@ -91,10 +92,10 @@ def describe_run(study: Study, folder: Path, command: str, outcomes: Sequence[Ou
         "planted": read_json(planted) if planted.exists() else None,
         "settings": _settings(study),
         "hashes": hashes(study, folder),
-        "versions": {package: version(package) for package in PACKAGES},
+        "versions": {package: version(package) for package in (*PACKAGES, *(["optuna"] if experiment.search else []))},
         "command": command,
         "failures": [
-            *({"name": o.name, "reason": o.reason} for o in outcomes if o.status == "failed"),
+            *({"name": o.name, "reason": without_folders(o.reason)} for o in outcomes if o.status == "failed"),
             *_untracked(experiment.models, folder),
         ],
     }

@@ -24,6 +24,7 @@ import torch
 from slidesurv.cohorts.splits import kfold
 from slidesurv.errors import ConfigError, DataError
 from slidesurv.files import read_json, write_json
+from slidesurv.report.words import without_folders
 from slidesurv.seeds import seed_for
 from slidesurv.survival.losses import nll
 from slidesurv.survival.resampling import pooled_concordance
@@ -43,7 +44,7 @@ __all__ = ["forget_other", "found_at", "inner_splits", "require_search", "run_se
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class InnerPatient:
     """What the model of an inner fold says of a patient on whom nothing of it was fitted; ``nll`` in nats."""
 
     fold: int
@@ -121,7 +122,7 @@ def search(job: Job) -> dict[str, Any] | None:
     forget_other(job)
     if not place.exists():
         for stray in place.parent.rglob(".*.part"):  # of a writer that was killed
-            stray.unlink()
+            stray.unlink(missing_ok=True)
         torch.set_num_threads(job.recipe.threads)
         with fast_matmul(job.recipe.fast_matmul):
             trials = _make_trials(job, section, place.parent)
@@ -130,7 +131,7 @@ def search(job: Job) -> dict[str, Any] | None:
 
 
 def inner_splits(study: Study, fold: int, section: SearchSection) -> tuple[Split, ...]:
-    """Divide the training and tuning patients of a fold, who go on tuning in the same share.
+    """Divide a fold's training and tuning patients into inner folds; each keeps the fold's tuning share.
 
     Raises:
         ConfigError: there are too few patients.
@@ -174,7 +175,7 @@ def _make_trial(inner: Job, asked: optuna.trial.Trial, before: Sequence[Trial], 
             if section.prune and len(values) < section.folds and asked.should_prune():
                 return Trial(number, "pruned", choices, tuple(values))
     except (ConfigError, DataError) as error:
-        return Trial(number, "failed", choices, tuple(values), str(error))
+        return Trial(number, "failed", choices, tuple(values), without_folders(error))
     return Trial(number, "complete", choices, tuple(values))
 
 
@@ -184,7 +185,7 @@ def _judge(inner: Job, metric: str) -> Iterator[float]:
     Raises:
         DataError: it is not finite, or a loss was not.
     """
-    judged: list[Judged] = []
+    judged: list[InnerPatient] = []
     for fold in range(len(inner.study.splits)):
         judged += _held_out(replace(inner, fold=fold))
         value = _c_index(judged) if metric == "c_index" else math.fsum(one.nll for one in judged) / len(judged)
@@ -196,7 +197,7 @@ def _judge(inner: Job, metric: str) -> Iterator[float]:
         yield value
 
 
-def _held_out(job: Job) -> Iterator[Judged]:
+def _held_out(job: Job) -> Iterator[InnerPatient]:
     """Teach on an inner fold and ask about the patients who judge it."""
     data = job.study.fit_fold(job.split, n_bins=job.recipe.bins)
     read = reader(data, job)
@@ -204,10 +205,10 @@ def _held_out(job: Job) -> Iterator[Judged]:
     for patient, output in answers(model, map(read, job.split.test), precision=job.recipe.precision):
         target = patient.target
         cost = nll(output.logits[None], target).item()
-        yield Judged(job.fold, target.time.item(), bool(target.event.item()), output.risk.item(), cost)
+        yield InnerPatient(job.fold, target.time.item(), bool(target.event.item()), output.risk.item(), cost)
 
 
-def _c_index(judged: Sequence[Judged]) -> float:
+def _c_index(judged: Sequence[InnerPatient]) -> float:
     told = {name: [getattr(one, name) for one in judged] for name in ("event", "time", "risk", "fold")}
     return pooled_concordance(told["event"], told["time"], told["risk"], told["fold"]).index
 

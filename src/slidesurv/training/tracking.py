@@ -16,6 +16,7 @@ from typing import ClassVar, final
 
 from slidesurv.errors import MissingExtra
 from slidesurv.files import read_json, write_json, write_text
+from slidesurv.report.words import without_folders
 from slidesurv.training.trackers.base import Place, Tracker
 
 __all__ = ["Follower", "begin", "given_up"]
@@ -132,7 +133,7 @@ class Follower(AbstractContextManager["Follower"]):
         """Tell the tracker nothing more of this training, and say so in the log and in the fold's folder."""
         reason = f"{self._name} was told of {self._told} epochs and then failed: {error}"
         log.warning("%s: %s. The training goes on; history.jsonl has every epoch.", self._place.name, reason)
-        write_json(self._place.folder / FAULT, {"reason": reason})
+        write_json(self._place.folder / FAULT, {"reason": without_folders(reason)})
         self._tracker = Nobody(self._place)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from slidesurv.errors import DataError
 from slidesurv.report.genome.genes import judge_genes
 from slidesurv.report.genome.shown import show_genes
 from slidesurv.report.page import write_report
@@ -94,6 +95,20 @@ def test_a_patient_whom_several_folds_judge_counts_once(told: Path, tmp_path: Pa
     facts = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps(facts | {"folds": 6}))
     assert judged(folder, shuffles=3).each == judged(told, shuffles=3).each
+
+
+def test_a_patient_of_a_fold_that_is_too_small_counts_in_another(told: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(told, tmp_path / "run"))
+    for seed in (0, 1):
+        write_rebuilt(folder / f"good/seed{seed}/fold0", ["P01", "P04"], 20, seed=seed)  # fold 1 judges them too
+    assert {row.patients for row in judged(folder, shuffles=3).each} == {40}
+
+
+def test_seeds_of_different_patients_are_refused(told: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(told, tmp_path / "run"))
+    write_rebuilt(folder / "good/seed1/fold1", [f"P{n:02d}" for n in range(20)], 20, seed=1)
+    with pytest.raises(DataError, match=r"seed1/fold1' was rebuilt for other patients or columns than .*seed0/fold1'"):
+        judged(folder, shuffles=3)
 
 
 def test_a_run_of_an_earlier_version_has_a_dash_with_its_reason(clean_run: Path) -> None:

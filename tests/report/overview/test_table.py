@@ -101,6 +101,14 @@ def test_the_page_and_the_picture_stand_beside_the_table_and_link_to_reports_tha
     assert (tmp_path / "overview.md").read_text().rstrip().endswith("(critical_difference.svg)")
 
 
+def test_a_picture_of_ranks_does_not_outlive_them(two, tmp_path):
+    runs = [read_run(folder) for folder in two]
+    write_overview(overview(runs), tmp_path)
+    assert (tmp_path / "critical_difference.svg").is_file()
+    write_overview(overview(runs[:1]), tmp_path)
+    assert not (tmp_path / "critical_difference.svg").exists()
+
+
 def test_one_cohort_has_a_page_without_ranks(made, tmp_path):
     table = overview([read_run(made(label="<b>&"))])
     write_overview(table, tmp_path / "table")

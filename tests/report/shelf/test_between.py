@@ -74,6 +74,17 @@ def test_a_fold_with_other_patients_is_left_out_and_with_none_the_reason_is_told
     assert str(gap.difference) == "—"
 
 
+def test_a_fold_that_other_follow_up_taught_is_compared(made: Made) -> None:
+    first, second = made("a"), made("b")
+    for path in second.glob("*/seed*/fold0/predictions.csv"):
+        rows = read_csv(path)
+        next(row for row in rows if row["split"] == "train")["time_months"] = "1.5"
+        write_csv(path, rows, list(rows[0]))
+    one, other = (read_run(folder).methods[0].results[0, 0] for folder in (first, second))
+    assert one.same_patients(other) and not one.same_patients(other, training=True)
+    assert lay_beside(first, second).gaps[0].folds == (0, 1, 2)
+
+
 def test_methods_of_one_run_alone_are_named(made: Made) -> None:
     first, second = made("a"), made("b")
     methods = json.loads((second / "run.json").read_text())["methods"]

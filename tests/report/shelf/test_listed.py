@@ -33,7 +33,7 @@ def test_runs_are_found_at_any_depth_and_told_by_the_time_they_were_written(made
 def test_a_line_tells_the_folds_and_the_highest_index_of_the_report(made: Made, tmp_path: Path) -> None:
     folder = made("all/run", failed=("poor", 1, 2))
     [before] = list_runs(tmp_path / "all").runs
-    assert (before.finished, before.failed, before.highest) == (11, 1, None)
+    assert (before.finished, before.missing, before.highest) == (11, 1, None)
     write_report(folder)
     [run] = list_runs(tmp_path / "all").runs
     known = {row["slug"]: row["c_index"] for row in json.loads((folder / "metrics.json").read_text())}
@@ -74,6 +74,7 @@ def test_what_was_recorded_is_told(made: Made, tmp_path: Path) -> None:
     [
         ("run.json", "{", "Cannot read"),
         ("run.json", "[]", "lacks every name"),
+        ("run.json", "[{}]", "lacks every name"),
         ("run.json", '{"experiment": "x"}', "lacks 'cohort', 'folds'"),
         ("metrics.json", "[{}]", "is not as crossval writes it: KeyError: 'slug'"),
         ("splits.json", "{}", "KeyError: 'sha256'"),

@@ -58,3 +58,12 @@ def test_a_server_that_is_not_there_is_told_before_any_training_and_loses_none_i
         follower.tell(HISTORY)
     assert "mlflow was told of 0 epochs and then failed" in given_up(place.folder)
     assert len((place.folder / "history.jsonl").read_text().splitlines()) == 3
+
+
+def test_the_database_says_nothing_about_the_disk(offline, tmp_path, monkeypatch):
+    (tmp_path / "private").mkdir()
+    monkeypatch.chdir(tmp_path / "private")
+    begin("mlflow", tmp_path / "run", "made")
+    with Follower(Place(tmp_path / "run", "made", "snn", 1, 0), "mlflow") as follower:
+        follower.tell(HISTORY)
+    assert str(tmp_path).encode() not in (tmp_path / "run" / "mlflow.db").read_bytes()

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from slidesurv.errors import DataError
 from slidesurv.report.estimate import Estimate
 from slidesurv.report.genome.agreement import Agreement, Follows, Joined, agree
-from slidesurv.report.genome.rebuilt import lacking, read_rebuilt
+from slidesurv.report.genome.rebuilt import Rebuilt, lacking, read_rebuilt
 from slidesurv.report.run import Method, Numbers
 from slidesurv.survival.resampling import interval
 
@@ -74,7 +75,7 @@ def judge_genes(folder: Path, method: Method, *, shuffles: int = 99, seed: int =
         None when the method rebuilds nothing.
 
     Raises:
-        DataError: a file is broken.
+        DataError: a file is broken, or the seeds of a fold hold different patients or columns.
     """
     places = {
         fold: [folder / method.slug / f"seed{number}" / f"fold{fold}" for number in method.seeds]
@@ -108,13 +109,24 @@ def _parts(places: Mapping[int, Sequence[Path]], shuffles: int, seed: int) -> It
     for fold, here in places.items():
         seeds = [read_rebuilt(place) for place in here]
         first = seeds[0]
+        _require_alike(seeds, here)
         rows = np.array([row for row, patient in enumerate(first.patients) if patient not in seen], np.int64)
-        seen.update(first.patients)
         if len(rows) >= LEAST:
+            seen.update(first.patients)
             random = np.random.default_rng([seed, fold])
             orders = [np.arange(len(rows)), *(random.permutation(len(rows)) for _ in range(shuffles))]
             columns = agree([each.columns for each in seeds], rows, orders)
             yield _Part(fold, first.kind, first.width, columns, agree([each.pathways for each in seeds], rows, orders))
+
+
+def _require_alike(seeds: Sequence[Rebuilt], places: Sequence[Path]) -> None:
+    """Refuse seeds of one fold that cannot be laid beside each other, row by row and column by column."""
+    for each, place in zip(seeds, places, strict=True):
+        if (each.patients, each.columns.names) != (seeds[0].patients, seeds[0].columns.names):
+            raise DataError(
+                f"'{place}' was rebuilt for other patients or columns than '{places[0]}'; all seeds of a fold must "
+                "have the same. Delete both folders and run the same command again."
+            )
 
 
 def _sum_up(parts: Sequence[_Part], note: str) -> GeneByGene:

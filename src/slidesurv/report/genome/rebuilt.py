@@ -7,9 +7,9 @@
 
 Which number can be followed from patient to patient? A reconstruction that a divergence teaches is known through its
 softmax alone: a constant may be added to it, another one for every patient, and nothing changes. So both embeddings
-are taken from their own mean, patient by patient. That is the logarithm of the softmax but for another such constant,
-and unlike it linear: components go back to genes, and genes into pathways. Gene groups are taught by their values and
-stay as they are.
+each have their own mean subtracted, patient by patient. That is the logarithm of the softmax but for another such
+constant, and unlike it linear: components go back to genes, and genes into pathways. Gene groups are taught by their
+values and stay as they are.
 """
 
 import json

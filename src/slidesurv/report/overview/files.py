@@ -103,6 +103,8 @@ def write_overview(table: Overview, folder: Path, *, name: str = "overview") -> 
     if picture:
         write_text(folder / "critical_difference.svg", standalone(picture.svg))
         text += f"\n![{picture.caption}](critical_difference.svg)\n"
+    else:
+        (folder / "critical_difference.svg").unlink(missing_ok=True)  # of an earlier table
     write_text(folder / f"{name}.md", text)
     write_text(folder / f"{name}.html", _page(table, picture, folder))
 

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from slidesurv.errors import DataError, listing
-from slidesurv.report.run import Run
+from slidesurv.report.run import FoldResult, Run, differing
 
 __all__ = ["join", "told_apart"]
 
@@ -32,7 +31,8 @@ def join(runs: Sequence[Run]) -> Run:
     if twice := sorted({slug for slug in slugs if slugs.count(slug) > 1}):
         raise DataError(f"Several runs have a method {listing(twice)}: give each row its own label.")
     failures = tuple(failure for run in runs for failure in run.failures)
-    shared = {key: value for key, value in first.settings.items() if key not in _differing(runs)}
+    other_keys = differing([run.settings for run in runs])
+    shared = {key: value for key, value in first.settings.items() if key not in other_keys}
     return replace(first, methods=methods, failures=failures, settings=shared)
 
 
@@ -40,13 +40,8 @@ def told_apart(runs: Sequence[Run]) -> list[str]:
     """Say which settings are not those of all runs, and which methods have which."""
     return [
         f"{key} is {'; '.join(f'{run.settings.get(key)!r} for {_names(run)}' for run in runs)}."
-        for key in _differing(runs)
+        for key in differing([run.settings for run in runs])
     ]
-
-
-def _differing(runs: Sequence[Run]) -> list[str]:
-    keys = sorted({key for run in runs for key in run.settings})
-    return [key for key in keys if any(run.settings.get(key) != runs[0].settings.get(key) for run in runs)]
 
 
 def _names(run: Run) -> str:
@@ -57,18 +52,14 @@ def _require_same(one: Run, other: Run) -> None:
     for what in ("protocol", "seeds", "folds"):
         if (here := getattr(one, what)) != (there := getattr(other, what)):
             raise DataError(f"{_names(one)} has {what} {here}, but {_names(other)} {there}. {MEND}")
-    here, there = _people(one), _people(other)
-    if others := [fold for fold in here if fold in there and here[fold] != there[fold]]:
-        raise DataError(
-            f"Fold {others[0]} of {_names(other)} has other patients or follow-up than that of {_names(one)}. {MEND}"
-        )
+    known = _by_fold(other)
+    for fold, result in _by_fold(one).items():
+        if fold in known and not result.same_patients(known[fold], training=True):
+            raise DataError(
+                f"Fold {fold} of {_names(other)} has other patients or follow-up than that of {_names(one)}. {MEND}"
+            )
 
 
-def _people(run: Run) -> dict[int, Any]:
-    """Who judges each fold, and the follow-up of those who judge and who teach."""
-    names = ("time", "event", "training_time", "training_event")
-    return {
-        fold: (result.patients, [getattr(result, name).tolist() for name in names])
-        for method in run.methods
-        for (_, fold), result in method.results.items()
-    }
+def _by_fold(run: Run) -> dict[int, FoldResult]:
+    """Any result of each fold: its patients are the same to every method and seed of a run."""
+    return {fold: result for method in run.methods for (_, fold), result in method.results.items()}

@@ -81,7 +81,7 @@ class Overview:
 
 
 @dataclass(frozen=True, slots=True)
-class _Judged:
+class _Indexed:
     """A method in one cohort: its pooled C-index and (resamples,) bootstrap samples of it."""
 
     value: float
@@ -93,32 +93,25 @@ def overview(
     *,
     reference: str | None = None,
     printed: Mapping[tuple[str, str], Printed] | None = None,
-    resamples: int = 2000,
-    seed: int = 0,
 ) -> Overview:
     """Put the methods of several runs, a cohort each, side by side.
+
+    Every method of a cohort meets the same bootstrap resamples of patients, drawn inside each fold.
 
     Args:
         runs: from `read_run`; methods are the same where their slugs are.
         reference: slug of the method that the others are compared with; by default the best that predicts from slides
             alone.
         printed: what a paper prints, by slug and experiment.
-        resamples: bootstrap resamples of patients, inside each fold of each cohort.
-        seed: of the resampling. Every method of a cohort meets the same resamples.
 
     Raises:
         ConfigError: no method has the reference's slug.
     """
-    known: dict[str, list[Method | None]] = {}
-    for place, run in enumerate(runs):
-        for method in run.methods:
-            known.setdefault(method.slug, [None] * len(runs))[place] = method
-    juries = [Jury(run, resamples=resamples, seed=seed_for(seed, run.experiment)) for run in runs]
-    judged = {
-        slug: [_judge(jury, method) for jury, method in zip(juries, row, strict=True)] for slug, row in known.items()
-    }
+    known = _by_slug(runs)
     if reference is not None and reference not in known:
         raise ConfigError(unknown("method", reference, known))
+    juries = [Jury(run, seed=seed_for(0, run.experiment)) for run in runs]
+    judged = {slug: [_index(*pair) for pair in zip(juries, row, strict=True)] for slug, row in known.items()}
     best = reference or _best(known, judged)
     gaps = [_gap(row, judged.get(best)) for row in judged.values()]
     adjusted = holm([bootstrap_p(gap.samples) for gap in gaps]).tolist()
@@ -137,11 +130,20 @@ def overview(
     )
 
 
-def _judge(jury: Jury, method: Method | None) -> _Judged | None:
+def _by_slug(runs: Sequence[Run]) -> dict[str, list[Method | None]]:
+    """Every method in each run; None where a run lacks it."""
+    known: dict[str, list[Method | None]] = {}
+    for place, run in enumerate(runs):
+        for method in run.methods:
+            known.setdefault(method.slug, [None] * len(runs))[place] = method
+    return known
+
+
+def _index(jury: Jury, method: Method | None) -> _Indexed | None:
     if method is None or not method.complete:
         return None
     index = jury.index(method)
-    return None if math.isnan(index.value) else _Judged(index.value, index.samples)
+    return None if math.isnan(index.value) else _Indexed(index.value, index.samples)
 
 
 def _rank(lines: Sequence[Line]) -> Ranking | None:
@@ -149,7 +151,7 @@ def _rank(lines: Sequence[Line]) -> Ranking | None:
     return rank([line.label for line in whole], [[cohort.value for cohort in line.cohorts] for line in whole])
 
 
-def _best(known: dict[str, list[Method | None]], judged: dict[str, list[_Judged | None]]) -> str:
+def _best(known: dict[str, list[Method | None]], judged: dict[str, list[_Indexed | None]]) -> str:
     """The slug of the best method that predicts from slides alone and stands in every cohort; "" if there is none."""
     means = {
         slug: _mean(row).value
@@ -159,7 +161,7 @@ def _best(known: dict[str, list[Method | None]], judged: dict[str, list[_Judged 
     return max((slug for slug, mean in means.items() if not math.isnan(mean)), key=means.__getitem__, default="")
 
 
-def _mean(row: Sequence[_Judged | None]) -> Estimate:
+def _mean(row: Sequence[_Indexed | None]) -> Estimate:
     whole = [each for each in row if each is not None]
     if len(whole) < len(row):
         return Estimate(note=f"complete in {len(whole)} of {len(row)} cohorts")
@@ -167,7 +169,7 @@ def _mean(row: Sequence[_Judged | None]) -> Estimate:
     return Estimate(float(np.mean([each.value for each in whole])), *interval(samples))
 
 
-def _gap(row: Sequence[_Judged | None], best: Sequence[_Judged | None] | None) -> Metric:
+def _gap(row: Sequence[_Indexed | None], best: Sequence[_Indexed | None] | None) -> Metric:
     """The mean over the cohorts minus that of the best method."""
     pairs = [(a, b) for a, b in zip(row, best or row, strict=True) if a is not None and b is not None]
     if best is None or row is best or len(pairs) < len(row):
@@ -179,7 +181,7 @@ def _gap(row: Sequence[_Judged | None], best: Sequence[_Judged | None] | None) -
 
 def _line(
     row: Sequence[Method | None],
-    judged: list[_Judged | None],
+    judged: list[_Indexed | None],
     gap: Metric,
     p: float,
     printed: tuple[Printed | None, ...],

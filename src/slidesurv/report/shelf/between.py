@@ -5,13 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from slidesurv.files import read_json
 from slidesurv.report.estimate import Estimate
 from slidesurv.report.jury import Jury
-from slidesurv.report.read import read_run
-from slidesurv.report.run import FoldResult, Method, Run
+from slidesurv.report.read import dotted, read_run
+from slidesurv.report.run import Method, Run, differing
 from slidesurv.report.shelf.listed import Listed, read_listed
 from slidesurv.survival.comparison import bootstrap_p, holm
 
@@ -98,7 +96,7 @@ def lay_beside(first: Path, second: Path) -> Between:
     labels = [tuple(method.label for method in run.methods if method.slug not in common) for run in runs]
     return Between(
         runs=listed,
-        settings=tuple(_differing(*map(_asked, runs))),
+        settings=_settings(*map(_asked, runs)),
         same=_same(listed, (first, second)),
         gaps=tuple(_gaps(runs, common)),
         alone=(labels[0], labels[1]),
@@ -110,20 +108,12 @@ def _asked(run: Run) -> dict[str, Any]:
     """Everything that was set, by dotted key; the choices of a method stand under its folder's name."""
     settings = {key: value for key, value in run.settings.items() if key != "data_sha256"}
     for method in run.methods:
-        settings |= _flat(method.choices, f"models.{method.slug}.")
+        settings |= dotted(method.choices, f"models.{method.slug}.")
     return settings
 
 
-def _flat(choices: Mapping[str, Any], above: str) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in choices.items():
-        flat |= _flat(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": value}
-    return flat
-
-
-def _differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Setting]:
-    keys = sorted({*first, *second})
-    return [Setting(key, first.get(key), second.get(key)) for key in keys if first.get(key) != second.get(key)]
+def _settings(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[Setting, ...]:
+    return tuple(Setting(key, first.get(key), second.get(key)) for key in differing([first, second]))
 
 
 def _same(runs: Sequence[Listed], folders: Sequence[Path]) -> dict[str, bool | None]:
@@ -164,12 +154,9 @@ def _gap(jury: Jury, first: Method, second: Method) -> Gap:
 
 
 def _same_people(first: Method, second: Method, fold: int) -> bool:
+    """Whether both judge the same; who taught them may be what the two runs are compared for."""
     one, other = (method.results[method.seeds[0], fold] for method in (first, second))
-    return one.patients == other.patients and all(np.array_equal(*values) for values in _follow_up(one, other))
-
-
-def _follow_up(one: FoldResult, other: FoldResult) -> list[tuple[Any, Any]]:
-    return [(one.time, other.time), (one.event, other.event)]
+    return one.same_patients(other)
 
 
 def _and(words: Sequence[str]) -> str:

@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from slidesurv.errors import DataError, listing
+from slidesurv.errors import DataError
 from slidesurv.files import inside, read_json, sha256
 from slidesurv.report.estimate import Estimate
+from slidesurv.report.read import read_facts
 
 __all__ = ["Listed", "Scored", "Shelf", "list_runs", "read_listed"]
 
@@ -63,8 +64,8 @@ class Listed:
         return sum(method.finished for method in self.methods)
 
     @property
-    def failed(self) -> int:
-        """Folds that are not there, over all methods and seeds."""
+    def missing(self) -> int:
+        """Folds that failed or are not made yet, over all methods and seeds."""
         return self.each * len(self.methods) - self.finished
 
     @property
@@ -130,7 +131,7 @@ def read_listed(folder: Path, *, name: str) -> Listed:
         DataError: a file of it is broken.
     """
     path = folder / "run.json"
-    facts = _object(path)
+    facts = read_facts(folder)
     try:
         each = len(facts["seeds"]) * int(facts["folds"])
         is_paper = facts["protocol"] == "paper"
@@ -152,15 +153,6 @@ def read_listed(folder: Path, *, name: str) -> Listed:
             f"'{path}' or a file beside it is not as crossval writes it: {type(error).__name__}: {error}. "
             "Run the experiment again."
         ) from error
-
-
-def _object(path: Path) -> dict[str, Any]:
-    facts = read_json(path)
-    wanted = {"experiment", "protocol", "seeds", "folds", "methods", "cohort"}
-    if not isinstance(facts, dict) or not wanted <= facts.keys():
-        missing = listing(sorted(wanted - set(facts))) if isinstance(facts, dict) else "every name"
-        raise DataError(f"'{path}' lacks {missing}: it was not written by crossval. Run the experiment again.")
-    return facts
 
 
 def _scores(path: Path) -> dict[str, Estimate]:

@@ -4,9 +4,10 @@ Nothing is asked of the network unless that variable says so.
 """
 
 import os
+import sqlite3
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import ClassVar, final
 
@@ -29,13 +30,14 @@ from mlflow.tracking import MlflowClient  # noqa: E402
 __all__ = ["MLflow"]
 
 MINUTE = 60  # that a worker waits for the database while others write
+NOWHERE = "mlflow-artifacts:/none"  # nothing is stored there; MLflow's own choice names the working directory
 
 
 @final
 class MLflow(Tracker):
     """Writes through MLflow's client. ``mlflow ui --backend-store-uri sqlite:///<run>/mlflow.db`` draws it."""
 
-    faults: ClassVar[tuple[type[Exception], ...]] = (MlflowException, OSError)
+    faults: ClassVar[tuple[type[Exception], ...]] = (MlflowException, OSError, sqlite3.Error)
 
     def __init__(self, place: Place) -> None:
         self._place = place
@@ -57,6 +59,8 @@ class MLflow(Tracker):
         try:
             run.mkdir(parents=True, exist_ok=True)
             _experiment(_client(run), experiment)
+            if not _is_elsewhere():
+                _forget_folder(_database(run))
         except MLflow.faults as error:
             raise DataError(
                 f"MLflow cannot be told of this run: {error}. Mend MLFLOW_TRACKING_URI or start its server, or set "
@@ -88,13 +92,28 @@ class MLflow(Tracker):
 
 def _client(run: Path) -> MlflowClient:
     """A client of the user's own server, or of a database in the run folder."""
-    if os.environ.get("MLFLOW_TRACKING_URI"):
-        return MlflowClient()
-    return MlflowClient(f"sqlite:///{run.resolve() / 'mlflow.db'}?timeout={MINUTE}")
+    return MlflowClient() if _is_elsewhere() else MlflowClient(f"sqlite:///{_database(run)}?timeout={MINUTE}")
+
+
+def _is_elsewhere() -> bool:
+    """Whether the user has a server of their own."""
+    return bool(os.environ.get("MLFLOW_TRACKING_URI"))
+
+
+def _database(run: Path) -> Path:
+    return run.resolve() / "mlflow.db"
+
+
+def _forget_folder(database: Path) -> None:
+    """Take the working directory out of the experiment that MLflow makes for itself."""
+    with closing(sqlite3.connect(database, timeout=MINUTE)) as connection, connection:
+        connection.execute("PRAGMA secure_delete = ON")  # else the old bytes stay in the file
+        connection.execute("UPDATE experiments SET artifact_location = ? WHERE experiment_id = 0", (NOWHERE,))
 
 
 def _experiment(client: MlflowClient, name: str) -> str:
     """The id of the experiment, which is made if it is not there."""
     known = client.get_experiment_by_name(name)
-    made: str = client.create_experiment(name) if known is None else known.experiment_id
+    place = None if _is_elsewhere() else NOWHERE
+    made: str = client.create_experiment(name, artifact_location=place) if known is None else known.experiment_id
     return made

@@ -77,7 +77,7 @@ def test_what_is_not_finite_is_null_in_json(folder, tmp_path):
 def test_a_folder_that_is_no_run_cannot_be_compared(folder):
     ended = run("runs", ".", "--compare", "one", "three", cwd=folder)
     assert ended.returncode == 1
-    assert "is no run folder" in ended.stderr
+    assert "There is no run 'three'" in ended.stderr
 
 
 def test_a_report_is_printed_beside_the_page(folder):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from slidesurv.cli.speech import say, table
+from slidesurv.errors import DataError
 
 if TYPE_CHECKING:
     from slidesurv.report.estimate import Estimate
@@ -25,7 +26,8 @@ HASHES = ("config", "splits", "data", "code")
 def runs(
     folder: Annotated[Path, typer.Argument(help="Looked through at any depth.")] = Path("runs"),
     compare: Annotated[
-        tuple[Path, Path] | None, typer.Option("--compare", metavar="A B", help="Two run folders, side by side.")
+        tuple[Path, Path] | None,
+        typer.Option("--compare", metavar="A B", help="Two run folders, or names inside FOLDER, side by side."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Everything as JSON.")] = False,
 ) -> None:
@@ -60,7 +62,9 @@ def runs(
 
 def _find(folder: Path, run: Path) -> Path:
     """A run folder as given, or below the folder that is looked through."""
-    return run if run.is_dir() else folder / run
+    if found := next((place for place in (run, folder / run) if place.is_dir()), None):
+        return found
+    raise DataError(f"There is no run '{run}', neither here nor in '{folder}'. 'slidesurv runs {folder}' lists them.")
 
 
 def _line(run: "Listed") -> tuple[str, ...]:

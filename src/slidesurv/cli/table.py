@@ -139,6 +139,11 @@ def _draw(wanted: "PaperTable", runs: "Sequence[Run]", beside: Mapping[str, str]
     for run in runs:
         texts = (str(run.cohort.get("name") or ""), run.experiment)
         named = beside.get(run.experiment) or cohort_named(texts, cohorts)
+        if named is None and cohorts:
+            remarks = [
+                *remarks,
+                f"Nothing printed stands beside {run.experiment}: --printed {run.experiment}=LUAD, say.",
+            ]
         printed |= {(slug, run.experiment): figure for (slug, cohort), figure in known.items() if cohort == named}
     reference = next(row.slug for row in wanted.rows if row.label == wanted.reference)
     everywhere = all(reference in [method.slug for method in run.methods] for run in runs)

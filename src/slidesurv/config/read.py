@@ -84,7 +84,7 @@ def _explain(error: ValidationError) -> str:
         return f"{place}{unknown('key', key, section.model_fields)}"
     if first["type"] == "missing":
         return f"{place}'{key}' is missing. 'slidesurv init' writes a file with every key explained."
-    return f"{place}{key} = {first['input']!r}: {first['msg']}."
+    return f"{place}{key} = {first['input']!r}: {first['msg'].removeprefix('Value error, ')}."
 
 
 def _kind_of(section: Any, key: str) -> Any:

@@ -168,4 +168,6 @@ def amend(recipe: TrainingSection, choices: Mapping[str, Any]) -> TrainingSectio
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0]) if first["loc"] else "training"
-        raise ConfigError(f"[search.training] {key} may not be {first['input']!r}: {first['msg']}.") from None
+        raise ConfigError(
+            f"[search.training] {key} may not be {first['input']!r}: {first['msg'].removeprefix('Value error, ')}."
+        ) from None

@@ -47,4 +47,4 @@ def _number(value: object) -> str:
         return str(value)
     if not np.isfinite(number):
         return DASH
-    return f"{number:,.0f}" if number == int(number) else f"{number:.3g}"
+    return f"{number:,.0f}" if number == int(number) or abs(number) >= 1000 else f"{number:.3g}"

@@ -3,6 +3,8 @@
 import csv
 import math
 import re
+from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -132,3 +134,15 @@ def test_the_csv_holds_what_the_table_shows(two, tmp_path):
     assert float(rows[1]["mean"]) == pytest.approx(table.lines[1].mean.value)
     assert rows[0]["difference"] == ""
     assert float(rows[0]["seconds"]) == 1.5
+
+
+def test_cohorts_that_are_called_alike_are_headed_by_their_experiments(clean_run: Path):
+    run = read_run(clean_run)
+    twins = [replace(run, experiment=name) for name in ("first", "second")]
+    assert overview(twins).cohorts == ("first", "second")
+
+
+def test_one_method_alone_is_compared_with_nothing(clean_run: Path):
+    run = read_run(clean_run)
+    text = markdown(overview([replace(run, methods=run.methods[:1])]))
+    assert "highest figure" not in text and "Holm" not in text

@@ -108,6 +108,7 @@ def test_it_is_fair_where_all_is_recorded_and_the_same(made: Made) -> None:
         ({"hashes": HASHES | {"splits": "9"}, "code": CODE | {"sha256": "d"}}, "have other splits and code."),
         ({"code": None}, "Not known to be fair: code was not recorded."),
         ({"hashes": None}, "splits, features and tables were not recorded."),
+        ({"settings": {"search": {"trials": 3}}}, "Not fair: the runs searched"),
         ({"protocol": "paper"}, "Not fair: one run chose its epochs on the test folds"),
     ],
 )

@@ -55,7 +55,7 @@ def _columns(table: Overview) -> Iterator[tuple[str, list[str]]]:
 
 
 def _cost(number: float) -> str:
-    return DASH if math.isnan(number) else f"{number:.3g}"
+    return DASH if math.isnan(number) else f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def _stamped(text: str, table: Overview) -> str:
@@ -64,6 +64,16 @@ def _stamped(text: str, table: Overview) -> str:
 
 def _notes(table: Overview) -> list[str]:
     notes = ["C-index over the pairs of one test fold, mean over seeds, with patient-bootstrap 95 % intervals."]
+    if len(table.lines) > 1:
+        notes += _compared(table)
+    if table.ranking:
+        notes.append(ranking_words(table.ranking))
+    return [*notes, *table.remarks, *(f"{line.label}: {line.mean.note}." for line in table.lines if line.mean.note)]
+
+
+def _compared(table: Overview) -> list[str]:
+    """What the differences to the reference say."""
+    notes = []
     if table.best and table.named:
         notes.append(f"{table.best}, which the others are compared with, was named before any of these numbers.")
     elif table.best:
@@ -77,9 +87,7 @@ def _notes(table: Overview) -> list[str]:
         tested = [line for line in table.lines if not math.isnan(line.p)]
         kept = [f"{line.label} ({p_text(line.p)})" for line in tested if line.p < 0.05]
         notes.append(f"The same, adjusted by Holm for {len(tested)}: {', '.join(kept) or 'none'}.")
-    if table.ranking:
-        notes.append(ranking_words(table.ranking))
-    return [*notes, *table.remarks, *(f"{line.label}: {line.mean.note}." for line in table.lines if line.mean.note)]
+    return notes
 
 
 def write_overview(table: Overview, folder: Path, *, name: str = "overview") -> None:

@@ -120,7 +120,7 @@ def overview(
         for (slug, row), gap, p in zip(known.items(), gaps, adjusted, strict=True)
     )
     return Overview(
-        cohorts=tuple(str(run.cohort.get("name") or run.experiment) for run in runs),
+        cohorts=_names(runs),
         experiments=tuple(run.experiment for run in runs),
         lines=lines,
         best=_any(known[best]).label if best else "",
@@ -137,6 +137,12 @@ def _by_slug(runs: Sequence[Run]) -> dict[str, list[Method | None]]:
         for method in run.methods:
             known.setdefault(method.slug, [None] * len(runs))[place] = method
     return known
+
+
+def _names(runs: Sequence[Run]) -> tuple[str, ...]:
+    """Of the cohorts; of their experiments where two cohorts are called alike."""
+    names = tuple(str(run.cohort.get("name") or run.experiment) for run in runs)
+    return names if len(set(names)) == len(names) else tuple(run.experiment for run in runs)
 
 
 def _index(jury: Jury, method: Method | None) -> _Indexed | None:

@@ -70,6 +70,8 @@ class Between:
         """Whether a difference between the runs is due to what was asked."""
         if len({run.protocol for run in self.runs}) > 1:
             return "Not fair: one run chose its epochs on the test folds, the other did not."
+        if any(setting.key.startswith("search") for setting in self.settings):
+            return "Not fair: the runs searched their choices with other budgets, or one of them did not search."
         other = [what for what, is_same in self.same.items() if is_same is False]
         unknown = [what for what, is_same in self.same.items() if is_same is None]
         if other:

@@ -91,7 +91,9 @@ def test_contributing_draws_every_room():
     assert [room for room in sorted(rooms) if room not in drawn] == []
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/deviations.md", "docs/results.md", "docs/simulation.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "docs/deviations.md", "docs/results.md", "docs/simulation.md"]
+)
 def test_links_inside_the_project_lead_somewhere(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):

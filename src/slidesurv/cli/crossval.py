@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["conclude", "crossval", "perform", "typed"]
 
-WORD = re.compile(r"([\w.-]+=|-\w)?(.*)", re.DOTALL)  # --option=value, key=value, -ovalue or a value
+OPTION = re.compile(r"[\w.-]+=|-\w")  # of --option=value, key=value, -ovalue, or of a value alone
 
 
 def crossval(
@@ -95,5 +95,6 @@ def _without_folders(word: str) -> str:
     """A word whose value is a path keeps its last name; the folders of such a path may hold spaces."""
     from slidesurv.report.words import without_folders
 
-    option, value = WORD.fullmatch(word).groups(default="")  # type: ignore[union-attr] # it matches every text
+    option = found[0] if (found := OPTION.match(word)) else ""
+    value = word.removeprefix(option)
     return f"{option}{Path(value).name}" if value.startswith(("/", "~", "../")) else without_folders(word)

@@ -1,11 +1,14 @@
 """A folder as gdc-client leaves it, and the sample sheet: whose file is whose, and what becomes of the others."""
 
 import os
+from threading import Event, get_ident
+from time import sleep
 
 import numpy as np
 import pytest
 
 from slidesurv.errors import DataError
+from slidesurv.genomics import gdc
 from slidesurv.genomics.barcodes import Tissue
 from slidesurv.genomics.gdc import find_samples, read_files, read_sheet
 
@@ -143,14 +146,60 @@ def test_a_file_that_cannot_be_used_does_not_stop_the_others(tmp_path):
     samples, _ = find_samples(tmp_path, None)
     told = []
 
-    def take(path):
+    def read(path):
         if "P2" in path.name:
             raise DataError(f"'{path}' is torn. Download it again.")
-        return np.array([1.0])
+        return 1.0
 
-    rows, dropped = read_files(tmp_path, samples, take, lambda done, total: told.append((done, total)))
-    assert [sample.patient for sample, _ in rows] == ["P1", "P3"]
+    def take(path, value):
+        if "P3" in path.name:
+            raise DataError(f"'{path}' lacks genes.")
+        return np.array([value])
+
+    rows, dropped = read_files(tmp_path, samples, read, take, lambda done, total: told.append((done, total)))
+    assert [(sample.patient, row.tolist()) for sample, row in rows] == [("P1", [1.0])]
     assert [(drop.patient, drop.reason, drop.failed) for drop in dropped] == [
-        ("P2", "'P2.gene_counts.tsv' is torn. Download it again.", True)
+        ("P2", "'P2.gene_counts.tsv' is torn. Download it again.", True),
+        ("P3", "'P3.gene_counts.tsv' lacks genes.", True),
     ]
     assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_files_are_read_side_by_side_and_taken_in_their_order_by_one_thread(tmp_path, monkeypatch):
+    monkeypatch.setattr(gdc.os, "cpu_count", lambda: 2)
+    for patient in ("P1", "P2", "P3"):
+        write(tmp_path / f"{patient}.gene_counts.tsv")
+    samples, _ = find_samples(tmp_path, None)
+    second, threads = Event(), set()
+
+    def read(path):
+        second.wait(10) if "P1" in path.name else second.set()  # the first ends after the second has begun
+        threads.add(get_ident())
+        return path.name
+
+    def take(path, name):
+        assert second.is_set()
+        assert name == path.name
+        assert get_ident() not in threads
+        return np.array([float(name[1])])
+
+    rows, dropped = read_files(tmp_path, samples, read, take, lambda done, total: None)
+    assert [row.item() for _, row in rows] == [1.0, 2.0, 3.0]
+    assert not dropped
+    assert len(threads) == 2
+
+
+def test_a_bug_while_reading_ends_it_without_reading_the_rest(tmp_path):
+    for number in range(200):
+        write(tmp_path / f"P{number:03d}.gene_counts.tsv")
+    samples, _ = find_samples(tmp_path, None)
+    begun = []
+
+    def read(path):
+        begun.append(path)
+        sleep(0.01)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        read_files(tmp_path, samples, read, lambda path, value: value, lambda done, total: None)
+    assert len(begun) < 100

@@ -1,6 +1,7 @@
 """Counts files are read to the last digit, whichever way they go, or the cell that stops it is named."""
 
 import gzip
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -146,3 +147,15 @@ def test_damaged_and_absent_files_are_refused(tmp_path):
 def test_an_unknown_column_is_refused_with_the_nearest():
     with pytest.raises(ConfigError, match="Did you mean 'tpm_unstranded'"):
         StarReader("tpm_unstrand")
+
+
+def test_threads_take_the_same_genes_for_the_same(tmp_path):
+    heads = gene_heads(3000, twins=[7])
+    for seed in range(8):
+        write_star(tmp_path / f"{seed}.tsv", heads, seed=seed)
+    reader = StarReader("tpm_unstranded")
+    with ThreadPoolExecutor(8) as pool:
+        read = list(pool.map(reader.read, [tmp_path / f"{seed}.tsv" for seed in range(8)]))
+    assert len({id(genes) for genes, _ in read}) == 1
+    for seed, (_, values) in enumerate(read):
+        assert np.array_equal(values, by_pandas(tmp_path / f"{seed}.tsv", "tpm_unstranded"))

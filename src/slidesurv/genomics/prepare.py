@@ -63,7 +63,7 @@ def prepare_gdc(
     _require_some(kept, [*dropped, *unfit], folder)
     files = _Files(column, look, symbols=_by_symbol(recipe) if symbols is None else symbols)
     files.recipe = recipe if recipe.genes else replace(recipe, genes=files.common_genes(folder, kept, recipe))
-    rows, broken = read_files(folder, kept, files.row, report)
+    rows, broken = read_files(folder, kept, files.read, files.row, report)
     _require_some(rows, [*dropped, *unfit, *broken], folder)
     source = {"name": folder.name, "files": len(samples), "column": column}
     return join(rows, list(files.routes.values()), look, dropped=[*dropped, *unfit, *broken], source=source)
@@ -77,9 +77,13 @@ class _Files:
         self.recipe = Recipe()
         self.routes: dict[Genes, Route] = {}
 
-    def row(self, path: Path) -> Array:
-        """Read one file as (G,) values of the table."""
-        genes, values = self._reader.read(path)
+    def read(self, path: Path) -> tuple[Genes, Array]:
+        """Read one file, from any thread."""
+        return self._reader.read(path)
+
+    def row(self, path: Path, content: tuple[Genes, Array]) -> Array:
+        """Make (G,) values of the table of what was read of a file."""
+        genes, values = content
         if genes not in self.routes:
             self.routes[genes] = Route(self._names(genes), self._look, self.recipe, where=f"'{path}'")
         return self.routes[genes](values)

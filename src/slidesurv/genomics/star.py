@@ -10,6 +10,7 @@ import io
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -63,7 +64,7 @@ class _Grid(NamedTuple):
 
 
 class StarReader:
-    """Reads files one after the other, and remembers their genes.
+    """Reads files, from several threads if need be, and remembers their genes.
 
     Args:
         column: one of `COLUMNS`.
@@ -77,6 +78,7 @@ class StarReader:
             raise ConfigError(unknown("column of STAR counts", column, COLUMNS))
         self.column = column
         self._known: list[tuple[Bytes | None, Genes]] = []
+        self._learning = Lock()  # two threads must not take the same genes for two
 
     def read(self, path: Path) -> tuple[Genes, Array]:
         """Read the values of one file.
@@ -103,12 +105,13 @@ class StarReader:
 
     def _remember(self, heads: Bytes | None, genes: Genes) -> Genes:
         """Keep genes for further files; if they are known already, in whatever layout, give the known ones."""
-        known = next(
-            (known for _, known in self._known if (known.ids, known.symbols) == (genes.ids, genes.symbols)), genes
-        )
-        if len(self._known) < MOST_KNOWN:
-            self._known.append((heads, known))
-        return known
+        with self._learning:
+            known = next(
+                (known for _, known in self._known if (known.ids, known.symbols) == (genes.ids, genes.symbols)), genes
+            )
+            if len(self._known) < MOST_KNOWN:
+                self._known.append((heads, known))
+            return known
 
 
 def _content(path: Path) -> bytes:

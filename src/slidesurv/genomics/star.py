@@ -63,6 +63,34 @@ class _Grid(NamedTuple):
     ends: Places  # (R, C) of cells
 
 
+class _Heads(NamedTuple):
+    """The bytes by which a file's genes are known: the first two cells of each row.
+
+    Attributes:
+        widths: (R,) bytes of a head.
+        own: (R, W) 255 where a byte belongs to a head, right-aligned to the widest, and 0 where it lies before it.
+        bytes: (R, W), 0 where they are not a head's own.
+    """
+
+    widths: Places
+    own: Bytes
+    bytes: Bytes
+
+    @classmethod
+    def of(cls, grid: _Grid) -> "_Heads":
+        begins, ends = grid.begins, grid.ends[:, 1]
+        rows, own = _right_aligned(grid.buffer, begins, ends)
+        mask = np.where(own, np.uint8(255), np.uint8(0))
+        return cls(ends - begins, mask, rows & mask)
+
+    def stand_in(self, grid: _Grid) -> bool:
+        """Whether a file has these heads and no others."""
+        ends = grid.ends[:, 1]
+        if not np.array_equal(ends - grid.begins, self.widths):
+            return False
+        return np.array_equal(_windows(grid.buffer, ends, self.own.shape[1]) & self.own, self.bytes)
+
+
 class StarReader:
     """Reads files, from several threads if need be, and remembers their genes.
 
@@ -77,7 +105,7 @@ class StarReader:
         if column not in COLUMNS:
             raise ConfigError(unknown("column of STAR counts", column, COLUMNS))
         self.column = column
-        self._known: list[tuple[Bytes | None, Genes]] = []
+        self._known: list[tuple[_Heads | None, Genes]] = []
         self._learning = Lock()  # two threads must not take the same genes for two
 
     def read(self, path: Path) -> tuple[Genes, Array]:
@@ -92,18 +120,18 @@ class StarReader:
         data = _content(path)
         header, start = _header(data, path, self.column)
         grid = _grid(data, start, len(header))
-        heads = _right_aligned(grid.buffer, grid.begins, grid.ends[:, 1], fill=0) if grid else None
-        if grid is not None and heads is not None and (known := self._recognise(heads)):
+        if grid is not None and (known := self._recognise(grid)):
             values = _column(grid, header.index(self.column))
             if values is not None:
                 return known, values
         genes, values = _read_slowly(data, header, path, self.column)
-        return self._remember(heads if heads is not None and len(heads) == len(values) else None, genes), values
+        heads = _Heads.of(grid) if grid is not None and len(grid.begins) == len(values) else None
+        return self._remember(heads, genes), values
 
-    def _recognise(self, heads: Bytes) -> Genes | None:
-        return next((genes for seen, genes in self._known if seen is not None and np.array_equal(seen, heads)), None)
+    def _recognise(self, grid: _Grid) -> Genes | None:
+        return next((genes for heads, genes in self._known if heads is not None and heads.stand_in(grid)), None)
 
-    def _remember(self, heads: Bytes | None, genes: Genes) -> Genes:
+    def _remember(self, heads: _Heads | None, genes: Genes) -> Genes:
         """Keep genes for further files; if they are known already, in whatever layout, give the known ones."""
         with self._learning:
             known = next(
@@ -149,31 +177,36 @@ def _check_header(header: list[str], path: Path, column: str) -> None:
 def _grid(data: bytes, start: int, columns: int) -> _Grid | None:
     """Find the cells; None where rows differ in their number, the last is not ended, or one is strangely long."""
     buffer = np.frombuffer(data, np.uint8)
-    marks = np.flatnonzero(buffer[start:] - np.uint8(TAB) < 2) + start  # tabs and line ends are neighbours, 9 and 10
+    marks = np.flatnonzero(buffer[start:] <= NEWLINE) + start  # tabs, line ends, and what has no place in a table
     if len(marks) == 0 or len(marks) % columns:
         return None
     ends = marks.reshape(-1, columns)  # (R, C)
-    lines = np.count_nonzero(buffer[start:] == NEWLINE)
-    if lines != len(ends) or ends[-1, -1] != len(data) - 1 or (buffer[ends[:, -1]] != NEWLINE).any():
+    tabs = np.count_nonzero(buffer[start:] == TAB)
+    if tabs != len(marks) - len(ends) or ends[-1, -1] != len(data) - 1 or (buffer[ends[:, -1]] != NEWLINE).any():
         return None
     begins = np.concatenate([[start], ends[:-1, -1] + 1])  # (R,)
     # Windows end with a cell and reach back by the widest one: the lines above the genes must have room for it.
     return _Grid(buffer, begins, ends) if (ends[:, -1] - begins).max() < start else None
 
 
-def _right_aligned(buffer: Bytes, begins: Places, ends: Places, *, fill: int) -> Bytes:
-    """Copy cells (R,) into rows (R, W) as wide as the widest, filled on the left."""
+def _windows(buffer: Bytes, ends: Places, width: int) -> Bytes:
+    """Copy the (R, W) bytes that end where cells end."""
+    return sliding_window_view(buffer, width)[ends - width]
+
+
+def _right_aligned(buffer: Bytes, begins: Places, ends: Places) -> tuple[Bytes, NDArray[np.bool_]]:
+    """Copy cells (R,) into rows (R, W) as wide as the widest, and say which bytes are their own."""
     width = max(int((ends - begins).max()), 1)
-    rows = sliding_window_view(buffer, width)[ends - width]  # (R, W)
     own = np.arange(width, dtype=np.int16) >= (width - (ends - begins)).astype(np.int16)[:, None]
-    return np.where(own, rows, np.uint8(fill))
+    return _windows(buffer, ends, width), own
 
 
 def _column(grid: _Grid, place: int) -> Array | None:
     begins, ends = grid.ends[:, place - 1] + 1, grid.ends[:, place]
     if (begins == ends).any():  # an empty cell, which is not the zero that it would be filled with
         return None
-    return _decimals(_right_aligned(grid.buffer, begins, ends, fill=ZERO))
+    cells, own = _right_aligned(grid.buffer, begins, ends)
+    return _decimals(np.where(own, cells, np.uint8(ZERO)))
 
 
 def _decimals(cells: Bytes) -> Array | None:

@@ -5,13 +5,13 @@ import numpy as np
 from slidesurv.report.accuracy import OWN
 from slidesurv.report.estimate import Estimate
 from slidesurv.report.jury import Jury, shared
-from slidesurv.report.run import FoldResult, Method, Numbers, Run
+from slidesurv.report.run import WITH_CLINICAL, FoldResult, Method, Numbers, Run
 from slidesurv.survival.added_value import likelihood_ratio
 from slidesurv.survival.effects import per_deviation
 
 __all__ = ["added", "asked"]
 
-CLINICAL, COMBINED = "baseline-clinical", "-with-clinical"
+CLINICAL = "baseline-clinical"
 
 
 def asked(run: Run) -> bool:
@@ -33,7 +33,7 @@ def added(jury: Jury, method: Method) -> dict[str, Estimate]:
         deviations of its fold, mean over seeds. Of a patient whom several folds judge, the first counts in the test.
     """
     clinical = _find(jury.run, CLINICAL)
-    if method is clinical or method.slug.endswith(COMBINED):
+    if method is clinical or method.slug.endswith(WITH_CLINICAL):
         return _nothing(OWN)
     if clinical is None:
         tried = "clinical" in (jury.run.settings.get("baselines.names") or ())
@@ -46,7 +46,7 @@ def added(jury: Jury, method: Method) -> dict[str, Estimate]:
 
 
 def _gain(jury: Jury, method: Method, clinical: Method) -> Estimate:
-    both = _find(jury.run, method.slug + COMBINED)
+    both = _find(jury.run, method.slug + WITH_CLINICAL)
     if method.slug.startswith("baseline-"):
         return Estimate(note="baselines are not weighed with each other")
     if both is None or not shared(both, clinical):

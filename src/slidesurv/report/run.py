@@ -8,7 +8,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Failure", "FoldResult", "Method", "Run", "differing"]
+__all__ = ["WITH_CLINICAL", "Failure", "FoldResult", "Method", "Run", "differing"]
+
+WITH_CLINICAL = "-with-clinical"  # ends the slug of a method weighed with the clinical baseline
 
 Numbers: TypeAlias = NDArray[np.float64]
 
@@ -90,6 +92,11 @@ class Method:
     results: Mapping[tuple[int, int], FoldResult]
     seeds: tuple[int, ...]
     complete: tuple[int, ...]
+
+    @property
+    def from_slides_alone(self) -> bool:
+        """Whether a patient's slides are all that a prediction reads: no genomics and no clinical table."""
+        return self.slides == "always" and self.genomics != "always" and not self.slug.endswith(WITH_CLINICAL)
 
     @property
     def has_curves(self) -> bool:

@@ -50,6 +50,15 @@ def test_a_method_that_reads_genes_at_prediction_is_no_reference(two):
     assert overview([read_run(folder) for folder in two]).best == "Plain"
 
 
+def test_a_method_that_reads_the_clinical_table_is_no_reference(two):
+    for folder in two:
+        facts = read_json(folder / "run.json")
+        (folder / facts["methods"][0]["slug"]).rename(folder / "good-with-clinical")
+        facts["methods"][0]["slug"] = "good-with-clinical"
+        write_json(folder / "run.json", facts)
+    assert overview([read_run(folder) for folder in two]).best == "Plain"
+
+
 def test_a_method_that_one_cohort_lacks_has_no_mean_and_says_so(two):
     facts = read_json(two[1] / "run.json")
     write_json(two[1] / "run.json", facts | {"methods": facts["methods"][:1]})

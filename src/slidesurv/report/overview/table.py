@@ -159,11 +159,7 @@ def _rank(lines: Sequence[Line]) -> Ranking | None:
 
 def _best(known: dict[str, list[Method | None]], judged: dict[str, list[_Indexed | None]]) -> str:
     """The slug of the best method that predicts from slides alone and stands in every cohort; "" if there is none."""
-    means = {
-        slug: _mean(row).value
-        for slug, row in judged.items()
-        if _any(known[slug]).slides == "always" and _any(known[slug]).genomics != "always"
-    }
+    means = {slug: _mean(row).value for slug, row in judged.items() if _any(known[slug]).from_slides_alone}
     return max((slug for slug, mean in means.items() if not math.isnan(mean)), key=means.__getitem__, default="")
 
 

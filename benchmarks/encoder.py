@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=1 env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE python benchmarks/encoder.py [N ...]
 
-The peers are the published algorithms written plainly below (zero rows prepended, matrices multiplied from the left,
-three convolutions, every row of the last layer), since the authors' programs cannot be installed. Same weights; logits
-are compared before anything is timed. Both run in float32; "fast" is ours with training.fast_matmul.
+The peers are the published algorithms as `benchmarks/plain` writes them (zero rows prepended, matrices multiplied from
+the left, three convolutions, every row of the last layer), since the authors' programs cannot be installed. Same
+weights; logits are compared before anything is timed. Both run in float32; "fast" is ours with training.fast_matmul.
 
 The floor under each race is what ours multiplies in a step, as torch counts it, at the best rate that this processor
 reaches on square matrices: no program that multiplies as much can be faster.
@@ -16,14 +16,13 @@ import subprocess
 import sys
 
 import torch
-import torch.nn.functional as F
+from plain import tiles
 from race import extra_megabytes, print_floor, product_rate, race
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from slidesurv.models.attnmil import AttnMIL
 from slidesurv.models.transmil import TransMIL
-from slidesurv.nn.encoder import ClassTransformer, Layer
 from slidesurv.survival.losses import nll
 from slidesurv.training.device import fast_matmul
 from slidesurv.types import Bag, Sizes, SurvivalTarget
@@ -36,41 +35,6 @@ ATTENTION = {  # torch counts these on a GPU alone
 }
 SIZES = Sizes(tile=1024, bins=4)
 TARGET = SurvivalTarget(torch.tensor([10.0]), torch.tensor([True]), torch.tensor([1]))
-
-
-def plain_layer(layer: Layer, tokens: Tensor) -> Tensor:
-    attention = layer.attention
-    m, heads = attention.landmarks, attention.heads
-    n, dim = tokens.shape
-    x = F.pad(layer.norm(tokens), (0, 0, -n % m, 0))
-    q, k, v = (part.unflatten(-1, (heads, -1)).transpose(0, 1) for part in attention.qkv(x).chunk(3, -1))
-    q = q * (dim // heads) ** -0.5
-    landmark_q, landmark_k = (part.unflatten(1, (m, -1)).mean(2) for part in (q, k))
-    a1, a2, a3 = (
-        (a @ b.transpose(1, 2)).softmax(-1) for a, b in ((q, landmark_k), (landmark_q, landmark_k), (landmark_q, k))
-    )
-    z = a2.transpose(1, 2) / (a2.sum(-1).max() * a2.sum(-2).max())
-    eye = torch.eye(m)
-    for _ in range(6):
-        az = a2 @ z
-        z = z @ (13 * eye - az @ (15 * eye - az @ (7 * eye - az))) / 4
-    out = (a1 @ z) @ (a3 @ v) + attention.residual(v[None])[0]
-    return tokens + attention.dropout(attention.output(out.transpose(0, 1).flatten(1)))[-n:]
-
-
-def plain_encoder(encoder: ClassTransformer, tokens: Tensor) -> Tensor:
-    side = int((len(tokens) - 1) ** 0.5) + 1
-    tokens = torch.cat([encoder.token[0], tokens, tokens[: side * side - len(tokens)]])
-    tokens = plain_layer(encoder.first_layer, tokens)
-    image = tokens[1:].T.reshape(1, -1, side, side)
-    place = encoder.position
-    image = image + place.wide(image) + place.middle(image) + place.narrow(image)
-    tokens = torch.cat([tokens[:1], image.flatten(2)[0].T])
-    return encoder.norm(plain_layer(encoder.second_layer, tokens))[0]
-
-
-def plain_transmil(model: TransMIL, bag: Bag) -> Tensor:
-    return model.head(plain_encoder(model.encoder, model.embed(bag.features)))
 
 
 def stepper(model: nn.Module, logits, *, fast: bool = False, autocast: bool = False):
@@ -124,7 +88,7 @@ def transmil_steps(n: int) -> dict:
         "lean": stepper(lean, lambda: lean(bag, None).logits),
         "lean, bfloat16": stepper(lean, lambda: lean(bag, None).logits, fast=True, autocast=True),
         "exact, fast": stepper(exact, lambda: exact(bag, None).logits, fast=True),
-        "plain": stepper(plain, lambda: plain_transmil(plain, bag)),
+        "plain": stepper(plain, lambda: tiles.transmil(plain, bag, None).logits),
     }
 
 
@@ -132,7 +96,7 @@ def compare_logits(n: int) -> None:
     """Print how far the lean encoder is from the plain one, without dropout."""
     bag, model = made_bag(n), TransMIL(SIZES).eval()
     with torch.inference_mode():
-        error = (model(bag, None).logits - plain_transmil(model, bag)).abs().max().item()
+        error = (model(bag, None).logits - tiles.transmil(model, bag, None).logits).abs().max().item()
     print(f"N = {n}: largest difference of logits {error:.1e}")
 
 

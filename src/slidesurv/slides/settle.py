@@ -24,18 +24,43 @@ class Stage(Protocol):
     """Something that is done with every slide; see `TileStage` and `EncodeStage`."""
 
     @property
-    def job(self) -> Job: ...  # noqa: D102
+    def job(self) -> Job:
+        """Where records are kept."""
+
     @property
-    def root(self) -> Path: ...  # noqa: D102
+    def root(self) -> Path:
+        """Folder of the slides, which messages must not name."""
+
     @property
-    def pace(self) -> Pace: ...  # noqa: D102
+    def pace(self) -> Pace:
+        """How many readers, threads and tiles at a time; changes no result."""
+
     @property
-    def name(self) -> str: ...  # noqa: D102
-    def sections(self) -> dict[tuple[str, ...], dict[str, Any]]: ...  # noqa: D102
-    def outputs(self, slide: str) -> tuple[Path, ...]: ...  # noqa: D102
-    def known(self, slide: str) -> dict[str, Any]: ...  # noqa: D102
-    def disagreement(self, each: SlideFile, facts: Mapping[str, Any]) -> str | None: ...  # noqa: D102
-    def perform(self, each: SlideFile, tick: Callable[[int], None]) -> Clock: ...  # noqa: D102
+    def name(self) -> str:
+        """Of the stage, and of its folder."""
+
+    def sections(self) -> dict[tuple[str, ...], dict[str, Any]]:
+        """What the file of the job says of it."""
+
+    def outputs(self, slide: str) -> tuple[Path, ...]:
+        """The files of a slide; the last is written last."""
+
+    def known(self, slide: str) -> dict[str, Any]:
+        """Read what was made of a slide to its end: status, numbers and facts of a `Record`.
+
+        Raises:
+            DataError: it cannot be read to its end.
+        """
+
+    def disagreement(self, each: SlideFile, facts: Mapping[str, Any]) -> str | None:
+        """Why what is known of a slide is not what is wanted; None when it is."""
+
+    def perform(self, each: SlideFile, tick: Callable[[int], None]) -> Clock:
+        """Do it, and say where the time went; ``tick`` is called with numbers of tiles.
+
+        Raises:
+            DataError: it cannot be done with this slide.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from slidesurv.report.run import Run
 
 DESIGNS = {"MCAT's folds": "study", "whole sites": "study-site", "three times five folds": "study-repeated"}
 MARKS = {"MCAT's folds": ("o", BLUE), "whole sites": ("D", ORANGE), "three times five folds": ("s", GREEN)}
-PAPER = "-paper"
+PAPER = ", published"  # ends the name of a design under that protocol; its figures are optimistic
 
 
 def read(folder: Path) -> list[Run]:
@@ -55,7 +55,7 @@ def by_design(found: Mapping[str, Overview]) -> str:
     names = dict.fromkeys(line.label for over in found.values() for line in over.lines)
     lines = {name: {line.label: line for line in over.lines} for name, over in found.items()}
     rows = [[name, *(cell(lines[each][name].mean) if name in lines[each] else "" for each in found)] for name in names]
-    return table(["method", *found], rows)
+    return table(["method", *(f"{name} {over.stamp}".strip() for name, over in found.items())], rows)
 
 
 def by_cohort(over: Overview) -> str:
@@ -69,7 +69,7 @@ def by_optimism(runs: Sequence[Run]) -> str:
     for run in runs:
         for each in judge_optimism(run):
             gains.setdefault(each.label, []).append(each.gained)
-    rows = [[name, f"{np.mean(g):+.3f}", f"{min(g):+.3f} to {max(g):+.3f}"] for name, g in gains.items()]
+    rows = [[name, signed(float(np.mean(g))), f"{signed(min(g))} to {signed(max(g))}"] for name, g in gains.items()]
     return table(["method", "kept minus last epoch, mean over cohorts", "cohorts"], rows)
 
 
@@ -99,7 +99,7 @@ def scatter(axes: Axes, over: Overview, names: Sequence[str], design: str, shift
     low, value, high = zip(*((line.mean.low, line.mean.value, line.mean.high) for line in lines), strict=True)
     axes.hlines(heights, low, high, color=colour, lw=1, alpha=0.6)
     face = "none" if over.stamp else colour
-    axes.plot(value, heights, mark, mfc=face, mec=colour, ms=5, label=f"{design}{', published' if over.stamp else ''}")
+    axes.plot(value, heights, mark, mfc=face, mec=colour, ms=5, label=f"{design}{PAPER if over.stamp else ''}")
 
 
 def shift(runs: Mapping[str, Overview], design: str) -> str:
@@ -116,8 +116,12 @@ def _gaps(line: Line, paper: Line) -> list[str]:
 
 
 def _gap(plain: Estimate, paper: Estimate) -> str:
-    gap = paper.value - plain.value
-    return "—" if math.isnan(gap) else f"{gap:+.3f}"
+    return signed(paper.value - plain.value)
+
+
+def signed(number: float) -> str:
+    """A difference, with its sign."""
+    return "—" if math.isnan(number) else f"{number:+.3f}".replace("-", "−")
 
 
 def main() -> None:
@@ -126,13 +130,14 @@ def main() -> None:
     parser.add_argument("runs", type=Path, help="folder with the study's run folders")
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/study.md"))
     asked = parser.parse_args()
-    folders = {name + ending: f"{folder}{ending}" for name, folder in DESIGNS.items() for ending in ("", PAPER)}
+    endings = {"": "", PAPER: "-paper"}
+    folders = {name + said: folder + end for name, folder in DESIGNS.items() for said, end in endings.items()}
     runs = {name: read(asked.runs / folder) for name, folder in folders.items()}
     found = {name: overview(each) for name, each in runs.items() if each}
     parts = [f"Not run: {name}.\n" for name, each in runs.items() if not each]
     parts.append(by_design(found))
     for name, over in found.items():
-        parts += [f"### {name}{f' {over.stamp}' if over.stamp else ''}\n", by_cohort(over)]
+        parts += [f"### {name} {over.stamp}".strip() + "\n", by_cohort(over)]
         if name.endswith(PAPER):
             parts += [by_optimism(runs[name])]
             if (design := name.removesuffix(PAPER)) in found:

@@ -8,10 +8,11 @@ from urllib.parse import quote
 
 from slidesurv.files import write_csv, write_text
 from slidesurv.report.drawing import Picture, standalone
-from slidesurv.report.estimate import DASH, p_text
+from slidesurv.report.estimate import DASH
 from slidesurv.report.overview.latex import latex
+from slidesurv.report.overview.notes import notes
 from slidesurv.report.overview.printed import Printed
-from slidesurv.report.overview.ranks import critical_difference, ranking_words
+from slidesurv.report.overview.ranks import critical_difference
 from slidesurv.report.overview.table import Line, Overview
 from slidesurv.report.render import render
 from slidesurv.report.table import escape
@@ -27,8 +28,8 @@ def markdown(table: Overview) -> str:
     head, *rows = _cells(table)
     lines = [head, ["---"] * len(head), *rows]
     body = "\n".join(f"| {' | '.join(escape(cell) for cell in line)} |" for line in lines)
-    notes = "".join(f"- {escape(note)}\n" for note in _notes(table))
-    return f"{above}{body}\n\n{notes}"
+    below = "".join(f"- {escape(note)}\n" for note in notes(table))
+    return f"{above}{body}\n\n{below}"
 
 
 def _cells(table: Overview) -> list[list[str]]:
@@ -62,34 +63,6 @@ def _stamped(text: str, table: Overview) -> str:
     return text if text == DASH or not table.stamp else f"{text} {table.stamp}"
 
 
-def _notes(table: Overview) -> list[str]:
-    notes = ["C-index over the pairs of one test fold, mean over seeds, with patient-bootstrap 95 % intervals."]
-    if len(table.lines) > 1:
-        notes += _compared(table)
-    if table.ranking:
-        notes.append(ranking_words(table.ranking))
-    return [*notes, *table.remarks, *(f"{line.label}: {line.mean.note}." for line in table.lines if line.mean.note)]
-
-
-def _compared(table: Overview) -> list[str]:
-    """What the differences to the reference say."""
-    notes = []
-    if table.best and table.named:
-        notes.append(f"{table.best}, which the others are compared with, was named before any of these numbers.")
-    elif table.best:
-        notes.append(
-            f"{table.best} is the method that predicts from slides alone with the highest figure here; it was chosen "
-            "by these very numbers, which flatters it."
-        )
-    if table.best:
-        clear = [line.label for line in table.lines if line.difference.excludes(0)]
-        notes.append(f"Larger than the noise, one difference at a time: {', '.join(clear) or 'none'}.")
-        tested = [line for line in table.lines if not math.isnan(line.p)]
-        kept = [f"{line.label} ({p_text(line.p)})" for line in tested if line.p < 0.05]
-        notes.append(f"The same, adjusted by Holm for {len(tested)}: {', '.join(kept) or 'none'}.")
-    return notes
-
-
 def write_overview(table: Overview, folder: Path, *, name: str = "overview") -> None:
     """Write ``overview.md``, ``.csv``, ``.tex`` and ``.html``; what is not defined is a dash or an empty cell.
 
@@ -105,7 +78,7 @@ def write_overview(table: Overview, folder: Path, *, name: str = "overview") -> 
     write_csv(folder / f"{name}.csv", rows, list(rows[0]))
     head, *cells = _cells(table)
     caption = " ".join(filter(None, (table.title and f"{table.title}.", table.question))) or "Methods and cohorts."
-    write_text(folder / f"{name}.tex", latex(head, cells, caption=caption, notes=_notes(table)))
+    write_text(folder / f"{name}.tex", latex(head, cells, caption=caption, notes=notes(table)))
     picture = critical_difference(table.ranking, table.stamp) if table.ranking else None
     text = markdown(table)
     if picture:
@@ -123,14 +96,13 @@ def _page(table: Overview, picture: Picture | None, folder: Path) -> str:
         cohort: quote(page) for cohort, page in zip(table.cohorts, pages, strict=True) if (folder / page).is_file()
     }
     head, *rows = _cells(table)
-    notes = _notes(table)
     return render(
         "overview.html.j2",
         mark=table.stamp,
         head=head,
         rows=rows,
         links=links,
-        notes=notes,
+        notes=notes(table),
         picture=picture,
         title=table.title or "Methods and cohorts",
     )

@@ -12,9 +12,11 @@ import pytest
 
 from slidesurv.files import read_json, write_json
 from slidesurv.report.overview.files import markdown, write_overview
+from slidesurv.report.overview.judged import judge
 from slidesurv.report.overview.table import overview
 from slidesurv.report.read import read_run
 from slidesurv.report.run import Method, Run
+from slidesurv.survival.comparison import detectable
 
 
 @pytest.fixture
@@ -146,6 +148,16 @@ def test_differences_are_adjusted_for_the_number_of_methods(two):
     assert math.isnan(good.p)
     assert poor.p == 2 / 2001
     assert "The same, adjusted by Holm for 1: Plain (p &lt; 0.001)." in markdown(table)
+
+
+def test_the_smallest_difference_that_can_be_found_is_told_for_the_median_method(two):
+    runs = [read_run(folder) for folder in two]
+    table = overview(runs)
+    rows = judge(runs)
+    assert table.detectable == detectable(rows["poor"].minus(rows["good"]).samples)
+    assert f"finds a true one of {table.detectable:.3f} four times in five (the median over methods)" in markdown(table)
+    alone = overview([replace(run, methods=run.methods[:1]) for run in runs])
+    assert math.isnan(alone.detectable) and "four times in five" not in markdown(alone)
 
 
 def test_the_page_and_the_picture_stand_beside_the_table_and_link_to_reports_that_are_there(two, tmp_path):

@@ -12,7 +12,7 @@ from slidesurv.report.overview.judged import Row, judge, names
 from slidesurv.report.overview.printed import Printed
 from slidesurv.report.overview.ranks import Ranking, rank
 from slidesurv.report.run import Run
-from slidesurv.survival.comparison import bootstrap_p, holm
+from slidesurv.survival.comparison import bootstrap_p, detectable, holm
 from slidesurv.survival.evidence import Metric
 
 __all__ = ["Line", "Overview", "overview"]
@@ -56,6 +56,8 @@ class Overview:
         experiments: of each cohort, which are the names of the run folders.
         best: label of the reference, by default the best method that predicts from slides alone; "" when there is none.
         named: whether the reference was named, instead of chosen by its figure.
+        detectable: the difference to the reference that these patients show four times in five, for the median method;
+            NaN where nothing is compared.
         ranking: of the methods that stand in every cohort; None with one cohort or one method.
         stamp: stands beside every number of a published protocol.
         title: stands above the table; "" for none.
@@ -68,6 +70,7 @@ class Overview:
     lines: tuple[Line, ...]
     best: str
     named: bool
+    detectable: float
     ranking: Ranking | None
     stamp: str
     title: str = ""
@@ -114,6 +117,7 @@ def overview(
         lines=lines,
         best=best.method.label if best else "",
         named=reference is not None,
+        detectable=_typical(gaps),
         ranking=_rank(lines),
         stamp="OPTIMISTIC" if any(run.stamp for run in runs) else "",
     )
@@ -123,6 +127,12 @@ def _best(rows: Mapping[str, Row]) -> str:
     """The slug of the best method that predicts from slides alone and stands in every cohort; "" if there is none."""
     means = {slug: row.mean.value for slug, row in rows.items() if row.method.from_slides_alone and not row.lack}
     return max(means, key=means.__getitem__, default="")
+
+
+def _typical(gaps: Sequence[Metric]) -> float:
+    """The median over methods of the smallest difference that could be found."""
+    least = [known for gap in gaps if not math.isnan(known := detectable(gap.samples))]
+    return float(np.median(least)) if least else math.nan
 
 
 def _rank(lines: Sequence[Line]) -> Ranking | None:

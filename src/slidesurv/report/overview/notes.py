@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 
 from slidesurv.report.estimate import p_text
+from slidesurv.report.overview.beside import Beside
 from slidesurv.report.overview.ranks import ranking_words
 from slidesurv.report.overview.table import Line, Overview
 
@@ -17,7 +18,18 @@ def notes(table: Overview) -> list[str]:
         told += _compared(table)
     if table.ranking:
         told.append(ranking_words(table.ranking))
+    if table.beside:
+        told += _beside(table.beside)
     return [*told, *table.remarks, *_noted(table)]
+
+
+def _beside(other: Beside) -> list[str]:
+    """What the columns of the other protocol are, and why a gap of theirs is missing."""
+    shown = (
+        f"Columns with '{other.words}' are the same experiments under that protocol. Published minus leak-free is "
+        "paired: the same resamples of the same test patients; above 0, the published figure is the higher."
+    )
+    return [shown, *other.remarks]
 
 
 def _compared(table: Overview) -> list[str]:
@@ -47,8 +59,9 @@ def _compared(table: Overview) -> list[str]:
 def _noted(table: Overview) -> list[str]:
     """What must be known of single numbers, once for all methods that share it."""
     shared: dict[str, list[str]] = {}
-    for line in table.lines:
-        for note in dict.fromkeys(_of(line, table)):
+    for place, line in enumerate(table.lines):
+        apart = _of_other(table.beside, place) if table.beside else ()
+        for note in dict.fromkeys((*_of(line, table), *apart)):
             shared.setdefault(note, []).append(line.label)
     many = len(table.lines) if len(table.lines) > 1 else math.inf
     return [f"{'All methods' if len(who) == many else ', '.join(who)}: {note}." for note, who in shared.items()]
@@ -63,3 +76,12 @@ def _of(line: Line, table: Overview) -> Iterator[str]:
             yield f"{cohort}: {estimate.note}"
     if math.isnan(line.difference.value) and line.difference.note not in ("", line.mean.note):
         yield f"no difference: {line.difference.note}"
+
+
+def _of_other(other: Beside, place: int) -> Iterator[str]:
+    """The notes of one method under the other protocol."""
+    line = other.lines[place]
+    if line.mean.note:
+        yield f"{other.words}: {line.mean.note}"
+    if math.isnan(line.gap.value) and line.gap.note not in ("", line.mean.note):
+        yield f"published minus leak-free: {line.gap.note}"

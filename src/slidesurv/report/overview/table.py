@@ -8,6 +8,7 @@ import numpy as np
 
 from slidesurv.errors import ConfigError, unknown
 from slidesurv.report.estimate import Estimate
+from slidesurv.report.overview.beside import Beside, beside
 from slidesurv.report.overview.judged import Row, judge, names
 from slidesurv.report.overview.printed import Printed
 from slidesurv.report.overview.ranks import Ranking, rank
@@ -63,6 +64,7 @@ class Overview:
         title: stands above the table; "" for none.
         question: what the table asks.
         remarks: sentences to stand below it.
+        beside: the same methods under the other protocol; None where nothing was given.
     """
 
     cohorts: tuple[str, ...]
@@ -76,6 +78,7 @@ class Overview:
     title: str = ""
     question: str = ""
     remarks: tuple[str, ...] = ()
+    beside: Beside | None = None
 
     def prints(self, place: int) -> bool:
         """Whether a paper prints anything for one of the cohorts."""
@@ -87,6 +90,7 @@ def overview(
     *,
     reference: str | None = None,
     printed: Mapping[tuple[str, str], Printed] | None = None,
+    others: Sequence[Run] = (),
 ) -> Overview:
     """Put the methods of several runs, a cohort each, side by side.
 
@@ -97,6 +101,7 @@ def overview(
         reference: slug of the method that the others are compared with; by default the best that predicts from slides
             alone.
         printed: what a paper prints, by slug and experiment.
+        others: the same experiments under the other protocol, in the same order, from `read_beside`.
 
     Raises:
         ConfigError: no method has the reference's slug.
@@ -120,6 +125,7 @@ def overview(
         detectable=_typical(gaps),
         ranking=_rank(lines),
         stamp="OPTIMISTIC" if any(run.stamp for run in runs) else "",
+        beside=beside(rows, runs, others) if others else None,
     )
 
 

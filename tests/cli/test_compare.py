@@ -62,3 +62,10 @@ def test_a_method_that_was_asked_for_must_be_able_to_run(small, tmp_path):
     ran = run(str(small / "slides.toml"), "--methods", "snn,attnmil", cwd=tmp_path)
     assert ran.returncode == 2
     assert "'snn' reads expression, and there is none: set [cohort] expression" in ran.stderr
+
+
+def test_a_folder_to_stand_beside_is_read_before_anything_is_trained(small, tmp_path):
+    ran = run(str(small / "small.toml"), "--methods", "snn", "-o", "out", "--beside", "nothing", cwd=tmp_path)
+    assert ran.returncode == 2
+    assert "'nothing' has no run of 1 of 1 experiments: 'small'" in ran.stderr
+    assert not (tmp_path / "out").exists()

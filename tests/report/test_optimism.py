@@ -41,9 +41,10 @@ def test_a_model_that_only_rises_gains_nothing(run: Run):
     assert np.isnan(entry.sd)  # of one fold
 
 
-def test_a_course_with_an_undefined_c_index_is_left_out(run: Run):
+def test_a_course_with_an_undefined_c_index_is_left_out_and_counted(run: Run):
     (entry,) = judge_optimism(chosen_on_test(run, [0.5, 0.7, 0.6], [np.nan, np.nan, np.nan]))
     assert entry.gained == pytest.approx(0.1)
+    assert (entry.folds, entry.finished) == (1, 2)
 
 
 def test_leak_free_runs_have_none(run: Run):
@@ -53,3 +54,4 @@ def test_leak_free_runs_have_none(run: Run):
 def test_the_page_of_a_published_protocol_tells_it(ill_run: Path):
     page = write_report(ill_run, output=ill_run / "again.html").read_text(encoding="utf-8")
     assert "What choosing the epoch on the test fold gave" in page
+    assert "<td>6 of 6</td>" in page and "<td>5 of 5</td>" in page  # a training of the second method failed

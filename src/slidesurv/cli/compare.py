@@ -24,6 +24,10 @@ def compare(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key; may be repeated.")
     ] = None,
+    beside: Annotated[
+        Path | None,
+        typer.Option(help="Output of the same experiments under the other protocol, to stand beside each column."),
+    ] = None,
     pdf: Annotated[bool, typer.Option("--pdf", help="Print the table as overview.pdf too.")] = False,
 ) -> None:
     """Compare methods over cohorts, in the layout of the paper's Table I.
@@ -36,6 +40,7 @@ def compare(
     """
     from slidesurv.config.read import read_experiment
     from slidesurv.registry import models
+    from slidesurv.report.overview.beside import read_beside
     from slidesurv.report.overview.files import markdown, write_overview
     from slidesurv.report.overview.table import overview
     from slidesurv.report.read import read_run
@@ -44,13 +49,14 @@ def compare(
     names = models.names() if methods == "all" else [name.strip() for name in methods.split(",")]
     asked = [read_experiment(path, set_ or []).select(names) for path in experiments]
     check_names(experiment.name for experiment in asked)
+    others = read_beside(beside, {each.name: each.training.protocol for each in asked}) if beside else []
     outcomes = []
     for experiment in asked:
         able_to, reasons = able(experiment) if methods == "all" else (experiment, {})
         for reason in reasons.values():
             say(f"left out: {reason}")
         outcomes += perform(able_to, output / experiment.name, workers=workers, command=typed())
-    table = overview([read_run(output / experiment.name) for experiment in asked])
+    table = overview([read_run(output / experiment.name) for experiment in asked], others=others)
     write_overview(table, output)
     print(markdown(table))
     print(f"Table: {output / 'overview.html'}")

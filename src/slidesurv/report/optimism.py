@@ -23,6 +23,8 @@ class Optimism:
         gained: kept minus last; 0 when the choice gave nothing, and never below.
         sd: of that gain, over seeds and folds; NaN for one.
         epochs: the most that a fold could choose from.
+        folds: how many are counted, each once a seed: those whose C-index was defined after every epoch.
+        finished: how many there are.
     """
 
     label: str
@@ -32,6 +34,8 @@ class Optimism:
     gained: float
     sd: float
     epochs: int
+    folds: int
+    finished: int
 
 
 def judge_optimism(run: Run) -> list[Optimism]:
@@ -68,4 +72,6 @@ def _measure(method: Method, courses: list[Numbers]) -> Optimism:
         gained=float((kept - last).mean()),
         sd=float(np.std(kept - last, ddof=1)) if len(courses) > 1 else math.nan,
         epochs=max(map(len, courses)),
+        folds=len(courses),
+        finished=len(method.results),
     )

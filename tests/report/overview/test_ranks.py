@@ -31,6 +31,16 @@ def test_one_method_or_one_cohort_is_not_ranked(scores: np.ndarray) -> None:
     assert rank(LABELS[: len(scores)], scores) is None
 
 
+def test_a_cohort_that_lacks_a_score_is_left_out_and_told() -> None:
+    torn = SCORES.copy()
+    torn[1, 3] = np.nan
+    ranking = rank(LABELS, torn)
+    assert ranking.ranks == rank(LABELS, np.delete(SCORES, 3, axis=1)).ranks
+    assert "1 of 12 cohorts lack a score of some method and are left out. Mean ranks" in ranking_words(ranking)
+    torn[1, 1:] = np.nan
+    assert rank(LABELS, torn) is None
+
+
 def test_words_warn_of_few_cohorts_and_of_ties_everywhere() -> None:
     assert "roughly" not in ranking_words(rank(LABELS, SCORES))
     assert "p = 0.029, roughly, for so few cohorts" in ranking_words(rank(LABELS, [[4] * 3, [3] * 3, [2] * 3, [1] * 3]))

@@ -12,8 +12,11 @@ import pytest
 
 from slidesurv.files import read_json, write_json
 from slidesurv.report.overview.files import markdown, write_overview
+from slidesurv.report.overview.judged import judge
 from slidesurv.report.overview.table import overview
 from slidesurv.report.read import read_run
+from slidesurv.report.run import Method, Run
+from slidesurv.survival.comparison import detectable
 
 
 @pytest.fixture
@@ -70,6 +73,53 @@ def test_a_method_that_one_cohort_lacks_has_no_mean_and_says_so(two):
     assert "| — |" in text
 
 
+def deathless(run: Run) -> Run:
+    """The run, had nobody died in its test folds."""
+
+    def alive(method: Method) -> Method:
+        results = {at: replace(each, event=np.zeros_like(each.event)) for at, each in method.results.items()}
+        return replace(method, results=results)
+
+    return replace(run, experiment="deathless", cohort={"name": "deathless"}, methods=tuple(map(alive, run.methods)))
+
+
+def test_a_cohort_without_deaths_has_no_c_index_and_says_why_once_for_all(two):
+    runs = [read_run(folder) for folder in two]
+    table = overview([*runs, deathless(runs[0])])
+    reason = "no pair can be compared: 0 deaths among 60 test patients"
+    for line in table.lines:
+        assert line.cohorts[2].note == reason
+        assert line.mean.note == f"undefined in deathless: {reason}"
+    assert f"- All methods: undefined in deathless: {reason}.\n" in markdown(table)
+    assert "complete in" not in markdown(table)
+
+
+def test_a_cohort_without_any_c_index_is_left_out_of_the_ranks_and_named(two):
+    runs = [read_run(folder) for folder in two]
+    table = overview([*runs, deathless(runs[0])])
+    assert table.ranking.labels == ("Taught", "Plain") and table.ranking.test.cohorts.tolist() == [0, 1]
+    told = "for so few cohorts; 1 of 3 cohorts lack a score of some method and are left out. Mean ranks"
+    assert told in markdown(table)
+    assert overview([runs[0], deathless(runs[0])]).ranking is None
+
+
+def test_a_reference_without_a_mean_says_so_beside_the_difference(two):
+    runs = [read_run(folder) for folder in two]
+    short = replace(runs[1], methods=runs[1].methods[:1])
+    table = overview([runs[0], short], reference="poor")
+    assert table.lines[0].difference.note == "Plain is complete in 1 of 2 cohorts"
+    assert "- Taught: no difference: Plain is complete in 1 of 2 cohorts.\n" in markdown(table)
+
+
+def test_what_must_be_known_of_one_number_stands_below_the_table(clean_run):
+    run = read_run(clean_run)
+    flat = {at: replace(each, risk=np.zeros_like(each.risk)) for at, each in run.methods[1].results.items()}
+    methods = run.methods[0], replace(run.methods[1], results=flat)
+    assert "- Plain: made: all patients have one risk in 3 of 3 folds" in markdown(
+        overview([replace(run, methods=methods)])
+    )
+
+
 def test_a_published_protocol_is_stamped_at_every_number(made):
     table = overview([read_run(made(protocol="paper"))])
     row = next(line for line in markdown(table).splitlines() if line.startswith("| Taught"))
@@ -98,6 +148,16 @@ def test_differences_are_adjusted_for_the_number_of_methods(two):
     assert math.isnan(good.p)
     assert poor.p == 2 / 2001
     assert "The same, adjusted by Holm for 1: Plain (p &lt; 0.001)." in markdown(table)
+
+
+def test_the_smallest_difference_that_can_be_found_is_told_for_the_median_method(two):
+    runs = [read_run(folder) for folder in two]
+    table = overview(runs)
+    rows = judge(runs)
+    assert table.detectable == detectable(rows["poor"].minus(rows["good"]).samples)
+    assert f"finds a true one of {table.detectable:.3f} four times in five (the median over methods)" in markdown(table)
+    alone = overview([replace(run, methods=run.methods[:1]) for run in runs])
+    assert math.isnan(alone.detectable) and "four times in five" not in markdown(alone)
 
 
 def test_the_page_and_the_picture_stand_beside_the_table_and_link_to_reports_that_are_there(two, tmp_path):

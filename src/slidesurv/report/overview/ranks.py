@@ -38,14 +38,16 @@ def rank(labels: Sequence[str], scores: Sequence[Sequence[float]]) -> Ranking | 
 
     Args:
         labels: (K,) names.
-        scores: (K, C) of each method on each cohort, none of them NaN; a larger value is better.
+        scores: (K, C) of each method on each cohort; a larger value is better. A cohort with a NaN is left out.
 
     Returns:
-        None with fewer than two methods or two cohorts.
+        None with fewer than two methods, or two cohorts that have them all.
     """
-    if len(labels) < 2 or len(scores[0]) < 2:
+    if len(labels) < 2:
         return None
     test = friedman(np.transpose(scores))
+    if len(test.cohorts) < 2:
+        return None
     order = test.ranks.argsort(kind="stable").tolist()
     place = {method: number for number, method in enumerate(order)}
     alike = tuple((place[run[0]], place[run[-1]]) for run in test.alike)
@@ -60,6 +62,8 @@ def ranking_words(ranking: Ranking) -> str:
         told = f"Friedman's test cannot be made: {ranking.test.note}"
     elif cohorts < MANY:
         told += ", roughly, for so few cohorts"
+    if ranking.test.note and not math.isnan(ranking.test.p):
+        told += f"; {ranking.test.note}"
     ranks = ", ".join(f"{label} {mean:.2f}" for label, mean in zip(ranking.labels, ranking.ranks, strict=True))
     return (
         f"{told}. Mean ranks, 1 is the best: {ranks}. Ranks that differ by less than "

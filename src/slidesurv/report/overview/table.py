@@ -8,14 +8,13 @@ import numpy as np
 
 from slidesurv.errors import ConfigError, unknown
 from slidesurv.report.estimate import Estimate
-from slidesurv.report.jury import Jury
+from slidesurv.report.overview.beside import Beside, beside
+from slidesurv.report.overview.judged import Row, judge, names
 from slidesurv.report.overview.printed import Printed
 from slidesurv.report.overview.ranks import Ranking, rank
-from slidesurv.report.run import Method, Numbers, Run
-from slidesurv.seeds import seed_for
-from slidesurv.survival.comparison import bootstrap_p, holm
+from slidesurv.report.run import Run
+from slidesurv.survival.comparison import bootstrap_p, detectable, holm
 from slidesurv.survival.evidence import Metric
-from slidesurv.survival.resampling import interval
 
 __all__ = ["Line", "Overview", "overview"]
 
@@ -26,7 +25,8 @@ class Line:
 
     Attributes:
         slides, genomics: "never", "training" or "always".
-        cohorts: the pooled C-index in each; a dash where the method has no complete fold there.
+        cohorts: the pooled C-index in each; a dash where the method has no complete fold there,
+            or where the note says why it is undefined.
         mean: over the cohorts; a dash unless the method stands in all of them.
         printed: what a paper prints for each cohort; None where it prints nothing.
         difference: mean minus that of the reference, on the same resamples.
@@ -57,11 +57,14 @@ class Overview:
         experiments: of each cohort, which are the names of the run folders.
         best: label of the reference, by default the best method that predicts from slides alone; "" when there is none.
         named: whether the reference was named, instead of chosen by its figure.
+        detectable: the difference to the reference that these patients show four times in five, for the median method;
+            NaN where nothing is compared.
         ranking: of the methods that stand in every cohort; None with one cohort or one method.
         stamp: stands beside every number of a published protocol.
         title: stands above the table; "" for none.
         question: what the table asks.
         remarks: sentences to stand below it.
+        beside: the same methods under the other protocol; None where nothing was given.
     """
 
     cohorts: tuple[str, ...]
@@ -69,23 +72,17 @@ class Overview:
     lines: tuple[Line, ...]
     best: str
     named: bool
+    detectable: float
     ranking: Ranking | None
     stamp: str
     title: str = ""
     question: str = ""
     remarks: tuple[str, ...] = ()
+    beside: Beside | None = None
 
     def prints(self, place: int) -> bool:
         """Whether a paper prints anything for one of the cohorts."""
         return any(line.printed[place] for line in self.lines)
-
-
-@dataclass(frozen=True, slots=True)
-class _Indexed:
-    """A method in one cohort: its pooled C-index and (resamples,) bootstrap samples of it."""
-
-    value: float
-    samples: Numbers
 
 
 def overview(
@@ -93,6 +90,7 @@ def overview(
     *,
     reference: str | None = None,
     printed: Mapping[tuple[str, str], Printed] | None = None,
+    others: Sequence[Run] = (),
 ) -> Overview:
     """Put the methods of several runs, a cohort each, side by side.
 
@@ -103,109 +101,70 @@ def overview(
         reference: slug of the method that the others are compared with; by default the best that predicts from slides
             alone.
         printed: what a paper prints, by slug and experiment.
+        others: the same experiments under the other protocol, in the same order, from `read_beside`.
 
     Raises:
         ConfigError: no method has the reference's slug.
     """
-    known = _by_slug(runs)
-    if reference is not None and reference not in known:
-        raise ConfigError(unknown("method", reference, known))
-    juries = [Jury(run, seed=seed_for(0, run.experiment)) for run in runs]
-    judged = {slug: [_index(*pair) for pair in zip(juries, row, strict=True)] for slug, row in known.items()}
-    best = reference or _best(known, judged)
-    gaps = [_gap(row, judged.get(best)) for row in judged.values()]
+    rows = judge(runs)
+    if reference is not None and reference not in rows:
+        raise ConfigError(unknown("method", reference, rows))
+    best = rows.get(reference or _best(rows))
+    gaps = [Metric(math.nan, np.empty(0)) if best is None or row is best else row.minus(best) for row in rows.values()]
     adjusted = holm([bootstrap_p(gap.samples) for gap in gaps]).tolist()
     lines = tuple(
-        _line(row, judged[slug], gap, p, tuple((printed or {}).get((slug, run.experiment)) for run in runs))
-        for (slug, row), gap, p in zip(known.items(), gaps, adjusted, strict=True)
+        _line(row, gap, p, tuple((printed or {}).get((slug, run.experiment)) for run in runs))
+        for (slug, row), gap, p in zip(rows.items(), gaps, adjusted, strict=True)
     )
     return Overview(
-        cohorts=_names(runs),
+        cohorts=names(runs),
         experiments=tuple(run.experiment for run in runs),
         lines=lines,
-        best=_any(known[best]).label if best else "",
+        best=best.method.label if best else "",
         named=reference is not None,
+        detectable=_typical(gaps),
         ranking=_rank(lines),
         stamp="OPTIMISTIC" if any(run.stamp for run in runs) else "",
+        beside=beside(rows, runs, others) if others else None,
     )
 
 
-def _by_slug(runs: Sequence[Run]) -> dict[str, list[Method | None]]:
-    """Every method in each run; None where a run lacks it."""
-    known: dict[str, list[Method | None]] = {}
-    for place, run in enumerate(runs):
-        for method in run.methods:
-            known.setdefault(method.slug, [None] * len(runs))[place] = method
-    return known
+def _best(rows: Mapping[str, Row]) -> str:
+    """The slug of the best method that predicts from slides alone and stands in every cohort; "" if there is none."""
+    means = {slug: row.mean.value for slug, row in rows.items() if row.method.from_slides_alone and not row.lack}
+    return max(means, key=means.__getitem__, default="")
 
 
-def _names(runs: Sequence[Run]) -> tuple[str, ...]:
-    """Of the cohorts; of their experiments where two cohorts are called alike."""
-    names = tuple(str(run.cohort.get("name") or run.experiment) for run in runs)
-    return names if len(set(names)) == len(names) else tuple(run.experiment for run in runs)
-
-
-def _index(jury: Jury, method: Method | None) -> _Indexed | None:
-    if method is None or not method.complete:
-        return None
-    index = jury.index(method)
-    return None if math.isnan(index.value) else _Indexed(index.value, index.samples)
+def _typical(gaps: Sequence[Metric]) -> float:
+    """The median over methods of the smallest difference that could be found."""
+    least = [known for gap in gaps if not math.isnan(known := detectable(gap.samples))]
+    return float(np.median(least)) if least else math.nan
 
 
 def _rank(lines: Sequence[Line]) -> Ranking | None:
-    whole = [line for line in lines if not math.isnan(line.mean.value)]
-    return rank([line.label for line in whole], [[cohort.value for cohort in line.cohorts] for line in whole])
+    """Rank the methods that have a C-index in every cohort where any has one."""
+    scores = np.array([[cohort.value for cohort in line.cohorts] for line in lines])  # (K, C)
+    known = ~np.isnan(scores).all(0)
+    whole = ~np.isnan(scores[:, known]).any(1)
+    return rank([line.label for line, stands in zip(lines, whole, strict=True) if stands], scores[whole].tolist())
 
 
-def _best(known: dict[str, list[Method | None]], judged: dict[str, list[_Indexed | None]]) -> str:
-    """The slug of the best method that predicts from slides alone and stands in every cohort; "" if there is none."""
-    means = {slug: _mean(row).value for slug, row in judged.items() if _any(known[slug]).from_slides_alone}
-    return max((slug for slug, mean in means.items() if not math.isnan(mean)), key=means.__getitem__, default="")
-
-
-def _mean(row: Sequence[_Indexed | None]) -> Estimate:
-    whole = [each for each in row if each is not None]
-    if len(whole) < len(row):
-        return Estimate(note=f"complete in {len(whole)} of {len(row)} cohorts")
-    samples = np.mean([each.samples for each in whole], axis=0)
-    return Estimate(float(np.mean([each.value for each in whole])), *interval(samples))
-
-
-def _gap(row: Sequence[_Indexed | None], best: Sequence[_Indexed | None] | None) -> Metric:
-    """The mean over the cohorts minus that of the best method."""
-    pairs = [(a, b) for a, b in zip(row, best or row, strict=True) if a is not None and b is not None]
-    if best is None or row is best or len(pairs) < len(row):
-        note = "" if best is None or row is best else f"compared in {len(pairs)} of {len(row)} cohorts"
-        return Metric(math.nan, np.empty(0), note)
-    samples = np.mean([a.samples - b.samples for a, b in pairs], axis=0)
-    return Metric(float(np.mean([a.value - b.value for a, b in pairs])), samples)
-
-
-def _line(
-    row: Sequence[Method | None],
-    judged: list[_Indexed | None],
-    gap: Metric,
-    p: float,
-    printed: tuple[Printed | None, ...],
-) -> Line:
-    method = _any(row)
-    results = [result for each in row if each is not None for result in each.results.values()]
+def _line(row: Row, gap: Metric, p: float, printed: tuple[Printed | None, ...]) -> Line:
+    method = row.method
+    everywhere = [each for each in row.methods if each is not None]
+    results = [result for each in everywhere for result in each.results.values()]
     memory = [result.memory for result in results if not math.isnan(result.memory)]
     return Line(
         label=method.label,
         slug=method.slug,
         slides=method.slides,
         genomics=method.genomics,
-        parameters=max(each.parameters for each in row if each is not None),
-        cohorts=tuple(Estimate() if each is None else _mean([each]) for each in judged),
+        parameters=max(each.parameters for each in everywhere),
+        cohorts=tuple(Estimate() if each is None else Estimate.of(each) for each in row.indices),
         printed=printed,
-        mean=_mean(judged),
+        mean=row.mean,
         difference=Estimate.of(gap),
         p=p,
         seconds=float(np.median([result.seconds for result in results])) if results else math.nan,
         memory=max(memory, default=math.nan),
     )
-
-
-def _any(row: Sequence[Method | None]) -> Method:
-    return next(method for method in row if method is not None)

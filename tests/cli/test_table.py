@@ -109,6 +109,14 @@ def test_rows_keep_the_choices_of_the_experiment_and_change_what_they_are_about(
     }
 
 
+def test_ablations_change_one_thing_each(small):
+    told, shuffled = experiments("ablations", small).values()
+    method, untaught = (row.choices() for row in told.models)
+    assert untaught == method | {"loss_weight": 0.0} != method
+    assert shuffled.models[0].choices() == method and shuffled.genomics.shuffle
+    assert shuffled.genomics.model_copy(update={"shuffle": False}) == told.genomics
+
+
 def test_rows_without_either_module_have_nothing_to_be_taught_by_genomics(small):
     (experiment,) = experiments("3", small).values()
     neither, selection_off, both = (row.choices() for row in experiment.models)
@@ -139,7 +147,7 @@ def test_modules_on_a_small_cohort_with_the_printed_values_and_again(small, run,
     assert "0.594 $\\pm$ 0.021" in (tmp_path / "out/table.tex").read_text()
     with (tmp_path / "out/table.csv").open() as lines:
         rows = list(csv.DictReader(lines))
-    assert [row["cohort_printed"] for row in rows] == ["0.594", "0.67", "0.671"]
+    assert [row["cohort_printed"] for row in rows] == ["0.594", "0.67", "0.671", "", "", "", ""]  # baselines
     table = (tmp_path / "out/table.md").read_bytes()
     again = run(*words)
     assert "6 skipped" in again.stderr and "done" not in again.stderr.replace("0 done", "")
@@ -151,8 +159,9 @@ def test_targets_are_runs_of_their_own_in_one_table(small, run, tmp_path):
     assert ran.returncode == 0, ran.stderr
     text = (tmp_path / "out/table.md").read_text()
     rows = [line for line in text.splitlines() if line.startswith("| ")][2:]
-    assert [row.split(" | ")[0] for row in rows] == [
-        *("| Original sequence", "| Differential sequence", "| Embedding or components")
+    assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == [
+        *("Original sequence", "Differential sequence", "Embedding or components"),
+        *("null", "site only", "mean tiles + Cox", "expression + Cox"),
     ]
     assert all(row.count(" to ") == 2 for row in rows[:2])  # an interval, and one of the paired difference
     assert (

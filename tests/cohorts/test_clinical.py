@@ -241,7 +241,8 @@ def test_ids_that_are_no_file_names_are_refused_with_their_row(tmp_path, name):
 )  # fmt: skip
 def test_unusable_follow_up_is_refused_or_dropped_by_name(tmp_path, caplog, time, event, reason):
     path = write(tmp_path, HEADER, "P1,s1,5,1", f"P2,s2,{time},{event}")
-    with pytest.raises(DataError, match=f"1 patients have no usable follow-up .1 .*{reason}.*: 'P2'.*drop_invalid"):
+    remedy = "add --set cohort.drop_invalid=true to the command"
+    with pytest.raises(DataError, match=f"1 patients have no usable follow-up .1 .*{reason}.*: 'P2'.*{remedy}"):
         read_manifest(path, name="c")
     with caplog.at_level(logging.WARNING):
         cohort = read_manifest(path, name="c", drop_invalid=True)

@@ -230,6 +230,22 @@ def test_mixed_origins_are_refused_with_counts_unless_allowed(tmp_path, attribut
     assert set(store.check(["a", "b", "c"], allow_mixed=True)) == {"a", "b", "c"}
 
 
+def test_two_magnifications_of_one_tile_size_are_a_mix_and_our_own_files_say_theirs_once(tmp_path):
+    for slide, zoom in {"a": 20, "b": 20, "c": 40}.items():
+        path = write_h5(tmp_path / f"{slide}.h5", features=FEATURES, coords=COORDS)
+        with h5py.File(path, "a") as file:  # as TRIDENT leaves it
+            file["features"].attrs["encoder"] = "uni"
+            file["coords"].attrs.update(patch_size=256, level0_magnification=40, target_magnification=zoom)
+    store = FeatureStore(tmp_path)
+    seen = "encoder=uni, target_magnification={}, patch_size=256"
+    with pytest.raises(DataError, match=f"2 slides with {seen.format(20)}; 1 slides with {seen.format(40)}. Use one"):
+        store.check(["a", "b", "c"])
+    assert set(store.check(["a", "b", "c"], allow_mixed=True)) == {"a", "b", "c"}
+    ours = {"mpp_target": 0.5, "target_magnification": 20.0}
+    write_features(tmp_path / "d.h5", FEATURES, COORDS, encoder="uni", attributes=ours)
+    assert FeatureStore(tmp_path).header("d").origin == "encoder=uni, mpp_target=0.5"
+
+
 def test_values_are_checked_before_training_only_when_asked(tmp_path):
     write_h5(tmp_path / "a.h5", features=np.full((1, 3), np.nan))
     assert FeatureStore(tmp_path).check(["a"], values=False)["a"].tiles == 1

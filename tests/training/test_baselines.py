@@ -7,7 +7,7 @@ from slidesurv.cohorts.study import open_study
 from slidesurv.config.read import read_experiment
 from slidesurv.files import read_csv, read_json, write_json
 from slidesurv.report.read import read_run
-from slidesurv.training.baselines import write_baselines, write_combined
+from slidesurv.training.baselines import beside, named, write_baselines, write_combined
 from slidesurv.training.crossval import plan, run_jobs
 
 
@@ -16,7 +16,7 @@ def finished(small, tmp_path_factory):
     """A run of one method with seeds 1 and 2, all baselines beside it, and its experiment."""
     folder = tmp_path_factory.mktemp("run")
     sets = ["training.epochs=1", "training.seeds=[1, 2]", "splits.tune=0.5", 'models=[{name="attnmil", dim=16}]']
-    experiment = read_experiment(small / "small.toml", sets)
+    experiment = read_experiment(small / "small.toml", [*sets, "baselines.names=[]"])
     run_jobs(plan(experiment, folder))
     study = open_study(experiment)
     facts = read_json(folder / "run.json")
@@ -73,6 +73,27 @@ def say_nothing(folder, study, seeds, *, risk=lambda n: n % 7):
                 for n, patient in enumerate(getattr(split, part))
             ]
             (place / "predictions.csv").write_text("\n".join(["patient_id,split,risk", *rows]))
+
+
+def test_without_names_all_stand_there_for_which_there_are_data(small, tmp_path, caplog):
+    aged = open_study(with_ages(small, tmp_path))
+    assert named(aged) == tuple(BASELINES)
+    aged.dataset.expression = None
+    assert named(aged) == ("null", "site", "clinical", "mean-tiles")
+    study = open_study(read_experiment(small / "small.toml", ['models=[{name="snn"}]']))
+    [(methods, failures)] = beside(study, tmp_path, [])
+    assert [method["label"] for method in methods] == ["null", "site only", "expression + Cox"] and not failures
+    assert (
+        "left out: 'clinical' wants a clinical covariate in which patients differ; 'mean-tiles' wants a" in caplog.text
+    )
+
+
+def test_names_are_taken_as_they_are_and_none_are_none(small, tmp_path, caplog):
+    study = open_study(read_experiment(small / "small.toml", ['baselines.names=["clinical"]']))
+    [(methods, failures)] = beside(study, tmp_path, [])
+    assert methods == [] and len(failures) == 2
+    assert [*beside(open_study(read_experiment(small / "small.toml", ["baselines.names=[]"])), tmp_path, [])] == []
+    assert "left out" not in caplog.text
 
 
 METHOD = {"label": "Method", "slug": "method", "slides": "always", "genomics": "never"}

@@ -67,8 +67,8 @@ def test_a_model_that_rebuilds_genomes_is_judged_on_it(run_folder):
 
 
 def test_the_kept_epoch_has_the_lowest_tuning_loss(run_folder):
-    for place in run_folder.glob("*/seed1/fold*"):
-        history = read_csv(place / "history.csv")
+    for path in run_folder.glob("*/seed1/fold*/history.csv"):
+        place, history = path.parent, read_csv(path)
         best = min(history, key=lambda row: float(row["tune_nll"]))
         assert json.loads((place / "fold.json").read_text())["epoch"] == int(best["epoch"])
         assert not any("test" in column for column in history[0])
@@ -112,7 +112,7 @@ def test_a_run_that_is_killed_and_started_again_writes_the_same_bytes(small, run
 
 def test_a_fold_that_cannot_be_fitted_fails_alone_and_is_named(small, tmp_path):
     data = shutil.copytree(small / "data", tmp_path / "data")
-    settings = ["splits.tune=0", *(f"cohort.{k}='{data / v}'" for k, v in FILES.items())]
+    settings = ["splits.tune=0", "baselines.names=[]", *(f"cohort.{k}='{data / v}'" for k, v in FILES.items())]
     experiment = read_experiment(small / "small.toml", settings)
     spoilt = open_study(experiment).splits[0].train[0]  # it teaches fold 0 and is judged in fold 1
     with h5py.File(data / "features" / f"{spoilt}-01.h5", "a") as file:
@@ -313,6 +313,19 @@ def test_folds_that_share_a_process_can_teach_with_bags_that_others_judged(small
     sets = ["features.standardise=false", "training.epochs=1", "splits.folds=3"]
     outcomes = run_jobs(plan(read_experiment(small / "small.toml", sets), tmp_path))
     assert [outcome.reason for outcome in outcomes if outcome.status != "done"] == []
+
+
+def test_baselines_that_the_data_allow_stand_beside_the_models_unasked(run_folder):
+    facts = json.loads((run_folder / "run.json").read_text())
+    labels = [method["label"] for method in facts["methods"]]
+    assert labels[3:] == ["null", "site only", "mean tiles + Cox", "expression + Cox"]
+    assert facts["failures"] == []  # nobody's covariates differ, which is no failure of the clinical baseline
+    assert facts["settings"]["baselines"]["names"] == ["null", "site", "mean-tiles", "expression"]
+
+
+def test_baselines_are_no_part_of_what_a_fold_was_made_with(small, run_folder):
+    experiment = read_experiment(small / "small.toml", ["baselines.names=[]"])
+    assert all(job.finished.exists() for job in plan(experiment, run_folder))  # which refuses other experiments
 
 
 def test_baselines_stand_beside_the_models(small, tmp_path):

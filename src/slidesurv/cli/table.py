@@ -22,7 +22,7 @@ __all__ = ["table"]
 
 
 def table(
-    which: Annotated[str, typer.Argument(help="1 to 9, as the paper has them, or figure4.")],
+    which: Annotated[str, typer.Argument(help="1 to 9, as the paper has them, figure4, or ablations.")],
     experiments: Annotated[list[Path], typer.Argument(help="TOML files, a cohort each.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder of the runs and the table [runs/table<which>].")
@@ -39,9 +39,9 @@ def table(
     """Make a table of the paper on your cohorts, with what the paper prints beside it.
 
     1 methods; 2 and 5 targets of the reconstruction; 3 and 6 modules on and off; 4 and 7 selection of prompts; 8 the
-    cross-attention; 9 from one race to the others; figure4 losses. Data, folds, seeds and training are those of the
-    experiment, and so are the choices of a method in its first row there. Rows that the data do not allow are left out
-    and named.
+    cross-attention; 9 from one race to the others; figure4 losses; ablations, which is ours, genomes shuffled or not
+    used. Data, folds, seeds and training are those of the experiment, and so are the choices of a method in its first
+    row there. Baselines stand below the rows. Rows that the data do not allow are left out and named.
 
     Writes table.md, .csv, .tex and .html. Goes on where it stopped when the same command is given again. Exit codes as
     of 'slidesurv crossval'.
@@ -95,8 +95,17 @@ def _run(variants: "Mapping[str, Experiment]", folder: Path, *, workers: int) ->
     runs = [read_run(folder / place) for place in possible]
     joined = join(runs)
     name = joined.cohort.get("name") or joined.experiment
-    lines = [*told_apart(runs), *(f"left out: {reason}" for reason in reasons)]
+    lines = [*told_apart([*map(_rows_alone, runs)]), *(f"left out: {reason}" for reason in reasons)]
     return joined, [f"{name}: {line}" for line in lines], outcomes
+
+
+def _rows_alone(run: "Run") -> "Run":
+    """A run without its baselines, which stand in one run and belong to all."""
+    from dataclasses import replace
+
+    methods = tuple(method for method in run.methods if not method.slug.startswith("baseline-"))
+    settings = {key: value for key, value in run.settings.items() if key != "baselines.names"}
+    return replace(run, methods=methods, settings=settings)
 
 
 def _possible(variants: "Mapping[str, Experiment]") -> "tuple[dict[str, Experiment], list[str]]":
@@ -114,7 +123,16 @@ def _possible(variants: "Mapping[str, Experiment]") -> "tuple[dict[str, Experime
         reasons += told
         for reason in told:
             say(f"left out: {reason}")
-    return possible, reasons
+    return _baselines_once(possible), reasons
+
+
+def _baselines_once(experiments: "Mapping[str, Experiment]") -> "dict[str, Experiment]":
+    """Baselines are the same for all rows of a cohort: they are fitted after the last."""
+    without = {
+        place: each.model_copy(update={"baselines": each.baselines.model_copy(update={"names": ()})})
+        for place, each in experiments.items()
+    }
+    return without | dict([*experiments.items()][-1:])
 
 
 def _lack(experiment: "Experiment") -> str:

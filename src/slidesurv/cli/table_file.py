@@ -1,4 +1,4 @@
-"""The paper's tables as TOML in ``tables/``: what their rows are, and what they ask of a cohort's experiment."""
+"""The paper's tables, and ours, as TOML in ``tables/``: their rows, and what they ask of a cohort's experiment."""
 
 import tomllib
 from collections.abc import Sequence
@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict
 from slidesurv.config.experiment import Experiment
 from slidesurv.config.read import read_experiment
 from slidesurv.config.row import ModelSection
-from slidesurv.config.training import BaselineSection
 from slidesurv.errors import ConfigError, unknown
 from slidesurv.report.overview.printed import PrintedTable, read_printed
 
@@ -18,7 +17,8 @@ __all__ = ["PaperTable", "TableRow", "read_table"]
 
 TABLES = Path(__file__).with_name("tables")
 ROMAN = ("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX")
-NAMES = {str(number): f"Table {roman}" for number, roman in enumerate(ROMAN, start=1)} | {"figure4": "Figure 4"}
+OTHERS = {"figure4": "Figure 4", "ablations": "Ablations"}
+NAMES = {str(number): f"Table {roman}" for number, roman in enumerate(ROMAN, start=1)} | OTHERS
 
 
 class TableRow(BaseModel):
@@ -56,7 +56,7 @@ class PaperTable(BaseModel):
 
     Attributes:
         name: which of ``tables`` was asked for.
-        tables: what the paper calls it; two where it asks the same of three cohorts and of five.
+        tables: what the paper calls it, two where it asks the same of three cohorts and of five; or what we call it.
         question: that it answers.
         reference: label of the row that the others are compared with.
         set: overrides of every experiment, under the user's own.
@@ -77,8 +77,6 @@ class PaperTable(BaseModel):
     def experiments(self, path: Path, overrides: Sequence[str]) -> dict[str, Experiment]:
         """The experiments that the rows need of one cohort, by folder below the cohort's; "" when there is one.
 
-        Baselines stand beside the rows when there is one: they are the same for all.
-
         Args:
             path: the user's experiment.
             overrides: the user's own.
@@ -89,7 +87,7 @@ class PaperTable(BaseModel):
         asked = [_ask(path, (*self.set, *overrides, *own), rows) for own, rows in groups.items()]
         if len(asked) == 1:
             return {"": asked[0]}
-        return {each.models[0].slug: each.model_copy(update={"baselines": BaselineSection()}) for each in asked}
+        return {each.models[0].slug: each for each in asked}
 
     def printed(self) -> PrintedTable:
         """What the paper prints, by slug of the row and cohort."""
@@ -99,10 +97,10 @@ class PaperTable(BaseModel):
 
 
 def read_table(which: str) -> PaperTable:
-    """Read a table of the paper.
+    """Read a table.
 
     Args:
-        which: "1" to "9", "I" to "IX", or "figure4".
+        which: "1" to "9", "I" to "IX", "figure4", or "ablations".
 
     Raises:
         ConfigError: there is no such table.

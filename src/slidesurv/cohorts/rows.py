@@ -137,7 +137,10 @@ def refuse_invalid(rows: Sequence[Row], *, drop: bool) -> dict[str, str]:
         counts = ", ".join(f"{list(reasons.values()).count(kind)} {kind}" for kind in sorted(set(reasons.values())))
         found = f"{len(reasons)} patients have no usable follow-up ({counts}): {listing(reasons)}."
         if not drop or len(reasons) == len({row.patient for row in rows}):
-            raise DataError(f"{found} Mend the table, or set drop_invalid = true to leave them out.")
+            raise DataError(
+                f"{found} Mend the table, or leave them out: set [cohort] drop_invalid = true, or add --set "
+                "cohort.drop_invalid=true to the command."
+            )
         log.warning("%s They were left out.", found)
     return reasons
 

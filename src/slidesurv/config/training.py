@@ -83,9 +83,9 @@ class BaselineSection(Section):
     Attributes:
         names: "null" is nobody's risk; "site" the hospital's; "clinical" a Cox model of age, sex, stage, grade and
             subtype, as far as the table has them; "mean-tiles" and "expression" Cox ridges of the tiles' mean and of
-            the genes.
+            the genes. Left out: all of them for which the cohort has the data, "mean-tiles" where a model reads slides.
         with_clinical: a further row for each model, weighed with the clinical Cox model on the tuning part.
     """
 
-    names: tuple[Literal["null", "site", "clinical", "mean-tiles", "expression"], ...] = ()
+    names: tuple[Literal["null", "site", "clinical", "mean-tiles", "expression"], ...] | None = None
     with_clinical: bool = False

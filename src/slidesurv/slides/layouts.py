@@ -35,8 +35,8 @@ __all__ = ["Header", "read_attributes", "read_features", "read_first_tile", "rea
 
 # What tells two encoders, or two resolutions of one encoder, apart; on the features, the coordinates, or the file.
 ORIGIN = (
-    "encoder", "extractor", "encoder_id", "weights_sha256", "stain_norm", "mpp_target", "tile_size_um", "tile_size_px",
-    "unit", "patch_size", "tile_px", "tile_um", "normalizer",
+    "encoder", "extractor", "encoder_id", "weights_sha256", "stain_norm", "mpp_target", "target_magnification",
+    "tile_size_um", "tile_size_px", "unit", "patch_size", "tile_px", "tile_um", "normalizer",
 )  # fmt: skip
 UNSAID = ("", "none", "None")  # of a part that was not used: encoders without weights, tiles without normalisation
 
@@ -154,7 +154,10 @@ def _attributes(features: Any, coords: Any, attributes: Mapping[str, Any]) -> di
 
 
 def _named(found: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={found[name]}" for name in ORIGIN if str(found.get(name, "")) not in UNSAID)
+    said = {name: found[name] for name in ORIGIN if str(found.get(name, "")) not in UNSAID}
+    if "mpp_target" in said:  # of our own files, which say the same twice
+        said.pop("target_magnification", None)
+    return ", ".join(f"{name}={value}" for name, value in said.items())
 
 
 def _slideflow_origin(folder: Path) -> str:

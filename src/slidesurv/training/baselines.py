@@ -10,6 +10,7 @@ Nothing of a baseline is random, so every seed has the same files; what is added
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -17,18 +18,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slidesurv.cohorts.baselines import BASELINES, fit_baseline, fit_combined
+from slidesurv.cohorts.covariates import Covariates
 from slidesurv.cohorts.dataset import FoldView
 from slidesurv.errors import DataError
 from slidesurv.files import read_csv, sha256, write_csv, write_json
+from slidesurv.registry import models
 from slidesurv.seeds import seed_for
 from slidesurv.survival.bins import fit_bins
-from slidesurv.types import TimeBins, Use
+from slidesurv.types import Cohort, TimeBins, Use
 
 if TYPE_CHECKING:
     from slidesurv.cohorts.baselines import Baseline, Combined
     from slidesurv.cohorts.study import Study
 
-__all__ = ["beside", "write_baselines", "write_combined"]
+__all__ = ["beside", "named", "write_baselines", "write_combined"]
+
+log = logging.getLogger(__name__)
 
 LABELS = {
     "null": "null",
@@ -38,6 +43,12 @@ LABELS = {
     "expression": "expression + Cox",
 }
 READS = {"mean-tiles": ("slides",), "expression": ("genomics",)}
+WANTS = {
+    "site": "patients of two sites",
+    "clinical": "a clinical covariate in which patients differ",
+    "mean-tiles": "a method that reads slides",
+    "expression": "a table of expression",
+}
 
 
 Told = tuple[list[dict[str, Any]], list[dict[str, str]]]
@@ -54,12 +65,40 @@ def beside(study: Study, folder: Path, methods: Sequence[Mapping[str, Any]]) -> 
     Yields:
         What `write_baselines` and `write_combined` return.
     """
-    asked = study.experiment.baselines
-    if asked.names:
-        yield write_baselines(study, folder, asked.names)
+    asked, names = study.experiment.baselines, named(study)
+    if asked.names is None and (absent := [f"'{name}' wants {WANTS[name]}" for name in BASELINES if name not in names]):
+        log.warning("Baselines are left out: %s.", "; ".join(absent))
+    if names:
+        yield write_baselines(study, folder, names)
     if asked.with_clinical:
         for method in methods:
             yield write_combined(study, folder, method)
+
+
+def named(study: Study) -> tuple[str, ...]:
+    """The baselines that an experiment asks for; where it names none, those for which its cohort has the data."""
+    asked = study.experiment.baselines.names
+    return asked if asked is not None else tuple(name for name in BASELINES if _has_data(study, name))
+
+
+def _has_data(study: Study, name: str) -> bool:
+    data = study.dataset
+    if name == "site":
+        return len({patient.site for patient in data.cohort}) > 1
+    if name == "clinical":
+        return _differs(data.cohort)
+    if name == "mean-tiles":  # reads every bag, which is little beside a method that does, and much beside none
+        return any(models[row.name].slides is Use.ALWAYS for row in study.experiment.models)
+    return name != "expression" or data.expression is not None
+
+
+def _differs(cohort: Cohort) -> bool:
+    """Whether patients differ in a clinical covariate."""
+    try:
+        Covariates.fit(cohort)
+    except DataError:
+        return False
+    return True
 
 
 def write_baselines(

@@ -12,6 +12,7 @@ from slidesurv.errors import ConfigError, DataError, listing
 from slidesurv.files import read_json
 from slidesurv.registry import models
 from slidesurv.report.words import without_folders
+from slidesurv.training.baselines import named
 from slidesurv.training.device import pick_device
 from slidesurv.training.provenance import hashes
 from slidesurv.training.search import require_search
@@ -140,4 +141,5 @@ def _settings(study: Study) -> dict[str, Any]:
             if isinstance(value, str) and "/" in value:
                 settings[section][key] = Path(value).name
     settings["genomics"]["embedding"] = study.embedding
+    settings["baselines"]["names"] = list(named(study))
     return {**settings, "data_sha256": study.fingerprint}

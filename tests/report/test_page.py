@@ -115,8 +115,8 @@ def test_pictures_and_tables_speak_to_those_who_cannot_see(clean: str) -> None:
     page = Page(clean)
     pictures = page.with_tag("svg")
     assert (
-        len(pictures) == 2 + 4 * 2
-    )  # overview, hazard ratios; risk groups, calibration, learning, planted truth of two
+        len(pictures) == 2 + 5 * 2
+    )  # overview, hazard ratios; risk groups twice, calibration, learning, planted truth of two
     assert all(picture["role"] == "img" and picture["aria-label"] for picture in pictures)
     assert len(page.with_tag("caption")) == len(page.with_tag("table"))
     assert all(head["scope"] in ("col", "row") for head in page.with_tag("th"))
@@ -283,7 +283,7 @@ def test_a_run_in_which_nothing_finished_still_has_a_page(made: Made) -> None:
     text = write_report(folder).read_text()
     assert "0 of 12 trainings finished" in text
     assert "Taught has no C-index: no fold was finished for every seed." in text
-    assert text.count("there is nothing to draw") == 7
+    assert text.count("there is nothing to draw") == 9
     assert "Taught, Plain (Harrell&#39;s C, " in text and "): no fold was finished for every seed." in text
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from slidesurv.files import write_text
 from slidesurv.report.accuracy import Accuracy
-from slidesurv.report.curves import calibrated, learning, overview, risk_groups
+from slidesurv.report.curves import calibrated, learning, overview
 from slidesurv.report.differences import Difference, judge_differences, verdict
 from slidesurv.report.drawing import Picture
 from slidesurv.report.forest import forest
@@ -22,6 +22,7 @@ from slidesurv.report.planted import find, picture
 from slidesurv.report.read import read_run
 from slidesurv.report.records import write_metrics
 from slidesurv.report.render import render
+from slidesurv.report.risk_groups import fold_by_fold, risk_groups
 from slidesurv.report.run import Method, Run
 from slidesurv.report.searched import Searched, budget, read_searched
 from slidesurv.report.table import Comparison, compare, write_comparison
@@ -147,6 +148,7 @@ def _pictures(run: Run) -> dict[str, list[Picture]]:
     """Every kind of curve, one picture a method; names are numbers because slugs may not be ids."""
     kinds: dict[str, Callable[[Run, Method, str], Picture]] = {
         "survival": risk_groups,
+        "folds": fold_by_fold,
         "calibration": calibrated,
         "learning": learning,
     }

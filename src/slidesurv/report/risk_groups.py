@@ -1,7 +1,6 @@
 """Who lives longer: survival of the patients called high and low risk, of all folds together and of each alone."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,7 +44,9 @@ def risk_groups(run: Run, method: Method, name: str) -> Picture:
         figure, (axes,) = canvas(4.6, 3.7)
         axes.set(xlim=(0, time.max() * 1.02), ylim=(0, 1.02), ylabel="alive", title=wrapped(run.titled(method)))
         axes.set_xticks([tick for tick in axes.get_xticks() if tick <= time.max()])
-        _draw(axes, time, event, high, below=lambda line: -0.27 - 0.08 * line)
+        for line, group in enumerate(_groups(time, event, high)):
+            _survival(axes, group)
+            _numbers_at_risk(axes, group, height=-0.27 - 0.08 * line)
         axes.set_xlabel("months; below: patients at risk", labelpad=6)
         axes.legend(loc="best")
         words = _compared(time, event, high, fold)
@@ -63,9 +64,9 @@ def fold_by_fold(run: Run, method: Method, name: str) -> Picture:
     longest = float(method.follow_up()[0].max())
     columns, rows = min(run.folds, ABREAST), math.ceil(run.folds / ABREAST)
     with style():
-        figure, panels = canvas(1.92 * columns, 0.5 + 2.2 * rows, columns=columns, rows=rows)
+        figure, panels = canvas(1.92 * columns, 0.6 + 2.1 * rows, columns=columns, rows=rows)
         figure.suptitle(f"{run.titled(method)}, fold by fold", fontsize=10)
-        figure.supxlabel("months; below: patients at risk", fontsize=9)
+        figure.supxlabel("months; below: patients at risk, high over low", fontsize=9)
         words = [_panel(axes, method, fold, longest) for fold, axes in enumerate(panels[: run.folds])]
         for spare in panels[run.folds :]:
             spare.set_axis_off()
@@ -91,9 +92,13 @@ def _panel(axes: Axes, method: Method, fold: int, longest: float) -> str:
         return _silent(axes, fold, f"all {len(time)} patients are at {'high' if high.all() else 'low'} risk")
     told = f"{int(event.sum())} deaths of {len(time)}", p_text(log_rank(time, event, high).p)
     axes.set(xlim=(0, longest * 1.02), ylim=(0, 1.02), yticks=(0, 0.5, 1))
-    axes.set_xticks([tick for tick in MaxNLocator(3).tick_values(0, longest) if tick <= longest])
     axes.set_title("\n".join((f"fold {fold}", *told)), fontsize=8)
-    _draw(axes, time, event, high, below=lambda line: -0.36 - 0.15 * line)
+    groups = _groups(time, event, high)
+    for group in groups:
+        _survival(axes, group)
+    months = [tick for tick in MaxNLocator(3).tick_values(0, longest) if tick <= longest]
+    watched = zip(months, *(at_risk(group.time, months) for group in groups), strict=True)
+    axes.set_xticks(months, [f"{month:g}\n{above}\n{below}" for month, above, below in watched])
     return f"Fold {fold}: {', '.join(told)}"
 
 
@@ -113,15 +118,11 @@ def _compared(time: Numbers, event: Mask, high: Mask, fold: NDArray[np.int64]) -
     return f"{counts}; log-rank {p_text(p)}, stratified by fold."
 
 
-def _draw(axes: Axes, time: Numbers, event: Mask, high: Mask, *, below: Callable[[int], float]) -> None:
-    """Draw both groups, and a row of numbers for each as far below the axis as is said of its line."""
-    groups = (
+def _groups(time: Numbers, event: Mask, high: Mask) -> tuple[_Group, _Group]:
+    return (
         _Group("high", ORANGE, "-", time[high], event[high]),
         _Group("low", BLUE, "--", time[~high], event[~high]),
     )
-    for line, group in enumerate(groups):
-        _survival(axes, group)
-        _numbers_at_risk(axes, group, height=below(line))
 
 
 def _survival(axes: Axes, group: _Group) -> None:

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from slidesurv.report.curves import calibrated, learning, overview, risk_groups
+from slidesurv.report.curves import calibrated, learning, overview
 from slidesurv.report.drawing import INK, canvas, style, svg
 from slidesurv.report.jury import Jury
 from slidesurv.report.read import read_run
+from slidesurv.report.risk_groups import fold_by_fold, risk_groups
 from slidesurv.report.run import Method, Run
 from slidesurv.report.table import compare
 from slidesurv.survival.estimators import log_rank
@@ -63,6 +64,30 @@ def test_the_numbers_at_risk_stand_below_the_curve(run: Run) -> None:
     assert row == [str((time >= month).sum()) for month in range(0, 60, 10)]
 
 
+def test_every_fold_has_a_panel_with_its_deaths_its_own_test_and_its_numbers_at_risk(run: Run) -> None:
+    good = run.methods[0]
+    picture = fold_by_fold(run, replace(good, seeds=(1,)), "folds")
+    words, written = ElementTree.fromstring(picture.svg).get("aria-label", ""), texts(picture.svg)
+    for fold in range(3):
+        result = good.results[1, fold]
+        high = result.risk >= result.cut
+        p = log_rank(result.time, result.event, high).p
+        assert f"Fold {fold}: {result.event.sum()} deaths of 20, p = {p:.3f}" in words
+        for month in (0, 20, 40):
+            above, below = (str((called & (result.time >= month)).sum()) for called in (high, ~high))
+            assert [str(month), above, below] in [written[at : at + 3] for at in range(len(written))]
+    assert "not adjusted for 3 folds" in picture.caption
+
+
+def test_a_fold_without_a_curve_says_why(made: Made) -> None:
+    run = read_run(made(silent_fold=1, failed=("poor", 1, 2)))
+    one_risk = replace(run.methods[1].results[0, 0], cut=-99.0)
+    poor = replace(run.methods[1], results=run.methods[1].results | {(seed, 0): one_risk for seed in (0, 1)})
+    words = ElementTree.fromstring(fold_by_fold(run, poor, "folds").svg).get("aria-label", "")
+    assert "Fold 0: all 20 patients are at high risk; Fold 1: no death among 20 patients" in words
+    assert words.endswith("Fold 2: not finished for every seed")
+
+
 def test_calibration_says_its_month_and_who_was_not_watched_so_long(run: Run) -> None:
     assert "Alive at 24.5 months" in calibrated(run, run.methods[0], "c").caption
     late = replace(run, cohort={"median_follow_up_months": 75.0})
@@ -95,7 +120,7 @@ def test_a_column_that_nobody_measured_is_said_to_be_missing(run: Run) -> None:
     assert texts(learning(run, changed(run.methods[0], history={}), "l").svg).count("not measured") == 2
 
 
-@pytest.mark.parametrize("draw", [risk_groups, calibrated, learning])
+@pytest.mark.parametrize("draw", [risk_groups, fold_by_fold, calibrated, learning])
 def test_a_method_without_a_finished_fold_has_words_instead_of_a_picture(run: Run, draw: Callable) -> None:
     nothing = draw(run, replace(run.methods[0], results={}, complete=()), "n")
     assert nothing.svg == ""
@@ -104,7 +129,7 @@ def test_a_method_without_a_finished_fold_has_words_instead_of_a_picture(run: Ru
 
 def test_every_picture_of_the_paper_protocol_is_stamped_in_itself(made: Made) -> None:
     run = read_run(made(protocol="paper"))
-    drawn = [draw(run, run.methods[0], "n") for draw in (risk_groups, calibrated, learning)]
+    drawn = [draw(run, run.methods[0], "n") for draw in (risk_groups, fold_by_fold, calibrated, learning)]
     for picture in [*drawn, overview(compare(Jury(run, resamples=50)))]:
         assert any("OPTIMISTIC" in text for text in texts(picture.svg))
 

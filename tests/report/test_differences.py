@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from slidesurv.report.differences import Difference, judge_differences, verdict
+from slidesurv.report.differences import Difference, by_folds, judge_differences, verdict
 from slidesurv.report.jury import Jury
 from slidesurv.report.read import read_run
 from slidesurv.report.run import Method, Run
@@ -74,3 +74,12 @@ def test_the_verdict_names_what_remains_and_how_small_a_difference_could_have_be
         "With these patients, a test of one difference finds a true one of 0.030 to 0.070, depending"
     )
     assert verdict([row("C", 0.4, 0.07)], "A")[0].endswith("for 1 comparison: none.")
+
+
+def test_the_folds_tell_a_difference_with_its_interval_or_why_there_is_none() -> None:
+    tested = Difference("B", "b", 0.1, 0.05, CorrectedTest(-0.02, -0.05, 0.01, -1.5, 0.2, 5))
+    alike = Difference("C", "c", 1, 0, corrected_t_test([0, 0, 0], train=40, test=20))
+    (told,) = by_folds([tested, alike], "A")
+    assert told.startswith("Difference to A by folds, with the t-test corrected for shared training patients (Nadeau")
+    assert "B −0.020 (−0.050 to +0.010), p = 0.200; C +0.000 — all differences are one: there is no test." in told
+    assert by_folds([], "A") == []

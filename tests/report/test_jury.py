@@ -9,6 +9,7 @@ import pytest
 from slidesurv.report.jury import Jury, shared
 from slidesurv.report.read import read_run
 from slidesurv.report.run import Method, Run
+from slidesurv.seeds import seed_for
 from slidesurv.survival.resampling import bootstrap_concordance, pooled_concordance
 
 
@@ -42,6 +43,18 @@ def test_the_index_is_the_mean_over_seeds_with_the_resamples_of_a_bootstrap_insi
     assert index.value == pytest.approx(np.mean([pooled_concordance(event, time, risk, fold).index for risk in risks]))
     samples = bootstrap_concordance(event, time, risks, resamples=50, seed=3, strata=fold).mean(0)
     assert index.samples == pytest.approx(samples)
+
+
+def test_resamples_follow_from_the_experiments_name_unless_a_seed_is_given(run: Run) -> None:
+    named, given, other = (
+        jury.index(run.methods[0]).samples.tolist()
+        for jury in (
+            Jury(run, resamples=5),
+            Jury(run, resamples=5, seed=seed_for(0, "made run")),
+            Jury(replace(run, experiment="another"), resamples=5),
+        )
+    )
+    assert named == given != other
 
 
 def test_what_is_known_of_censoring_comes_from_the_training_patients_of_each_fold(run: Run) -> None:

@@ -87,6 +87,15 @@ def test_d_calibration_is_the_median_over_seeds(jury: Jury, measured: Accuracy) 
     assert measured.rows[POOR].estimates["d_calibration_p"].value == pytest.approx(p)
 
 
+def test_the_shares_of_d_calibration_are_means_over_seeds_with_an_interval_each(jury: Jury, measured: Accuracy) -> None:
+    method, shares = jury.run.methods[POOR], measured.rows[POOR].shares
+    own = method.pool(lambda result: own_survival(result.edges, result.survival, result.time))
+    tests = [d_calibration(jury.evidence(method), alive) for alive in own]
+    assert [share.value for share in shares] == pytest.approx(100 * np.mean([test.share for test in tests], axis=0))
+    ends = 100 * np.quantile(np.mean([test.samples for test in tests], axis=0), [0.025, 0.975], axis=0)
+    assert [(share.low, share.high) for share in shares] == [pytest.approx(pair) for pair in ends.T]
+
+
 def test_d_calibration_does_not_count_a_patient_twice(run: Run) -> None:
     once = run.methods[POOR]
     results = once.results | {(s, k + 3): result for (s, k), result in once.results.items()}
@@ -127,6 +136,7 @@ def test_months_in_the_last_bin_are_warned_of(run: Run, measured: Accuracy) -> N
 
 def test_nobody_dying_leaves_dashes_with_their_reason_and_no_number(run: Run) -> None:
     accuracy = of(run, event=np.zeros(20, dtype=bool))
+    assert [row.shares for row in accuracy.rows] == [(), ()]
     for row in accuracy.rows:
         for column in accuracy.columns:
             shown, note = column.text(row.estimates[column.key]), row.estimates[column.key].note
@@ -173,6 +183,7 @@ def test_metrics_on_disk_have_a_row_each_and_a_reason_where_there_is_no_value(ma
     assert all(row["value"] or row["note"] for row in rows)
     first, second = json.loads((tmp_path / "metrics.json").read_text())
     assert first["metrics"]["uno_c"]["value"] == accuracy.rows[0].estimates["uno_c"].value
+    assert len(first["d_calibration_shares"]) == 10 and first["d_calibration_shares"][0]["high"] > 0
     assert first["noise"] is None and second["noise"]["over_folds"]["p"] is None
     assert first["fold_1"] is None and "0 deaths among 20 test patients" in first["notes"][0]
     assert "nan" not in (tmp_path / "metrics.json").read_text().lower()

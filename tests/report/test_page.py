@@ -115,8 +115,8 @@ def test_pictures_and_tables_speak_to_those_who_cannot_see(clean: str) -> None:
     page = Page(clean)
     pictures = page.with_tag("svg")
     assert (
-        len(pictures) == 2 + 4 * 2
-    )  # overview, hazard ratios; risk groups, calibration, learning, planted truth of two
+        len(pictures) == 2 + 5 * 2
+    )  # overview, hazard ratios; risk groups twice, calibration, learning, planted truth of two
     assert all(picture["role"] == "img" and picture["aria-label"] for picture in pictures)
     assert len(page.with_tag("caption")) == len(page.with_tag("table"))
     assert all(head["scope"] in ("col", "row") for head in page.with_tag("th"))
@@ -171,6 +171,15 @@ def test_differences_are_tested_below_the_comparison_and_the_smallest_that_could
     assert re.search(r"Plain p [=<] 0\.\d{3} 0\.\d{3} p = 0\.\d{3} 3$", told)
 
 
+def test_the_text_table_says_what_the_page_says_of_noise_and_names_the_test_over_folds(made: Made) -> None:
+    folder = made()
+    page = " ".join(Page(write_report(folder).read_text()).words)
+    below = (folder / "comparison.md").read_text().split("\n\n")[1:]
+    assert [line.split()[0] for line in below] == ["Different", "With", "Difference"]
+    assert below[1] in page
+    assert re.search(r"\(Nadeau and Bengio\).*: Plain −0\.\d+ \(−0\.\d+ to [−+]0\.\d+\), p = 0\.\d+\.", below[2])
+
+
 def test_patients_who_are_judged_again_are_counted_once_and_the_page_says_how(made: Made, clean: str) -> None:
     folder = made()
     for place in sorted(folder.glob("*/seed*/fold?")):
@@ -191,6 +200,13 @@ def test_a_run_of_one_method_has_no_difference_to_speak_of(made: Made) -> None:
     assert "Larger than the noise?" not in write_report(folder).read_text()
 
 
+def test_the_calibration_has_the_shares_of_its_tenths_with_their_intervals(clean: str, ill: str) -> None:
+    section = ill[ill.index('<h2 id="calibration"') : ill.index('<h2 id="learning"')]
+    cells = re.findall(r"<td>(.*?)</td>", section, flags=re.DOTALL)
+    assert len(cells) == 20 and all("OPTIMISTIC" in cell for cell in cells)
+    assert re.search(r"Taught (\d+\.\d \(\d+\.\d to \d+\.\d\)\s*){10}", " ".join(" ".join(Page(clean).words).split()))
+
+
 def test_the_planted_truth_is_told_with_its_verdict(clean: str) -> None:
     told = " ".join(" ".join(Page(clean).words).split())
     assert "Planted: A programme of 20 genes doubles the hazard." in told
@@ -207,6 +223,18 @@ def test_diagnostics_have_their_span_and_their_meaning(clean: str) -> None:
 def test_the_audit_is_told_in_the_words_of_the_run(clean: str) -> None:
     told = Page(clean).words
     assert "3 folds with few deaths." in told and "The laboratory may be <recognised>." in told
+
+
+def test_what_a_closer_look_found_stands_before_the_counts_and_notes_after_them(made: Made, clean: str) -> None:
+    folder = made()
+    facts = json.loads((folder / "run.json").read_text())
+    found = [{"kind": "leak", "text": "<A> = B."}, {"kind": "note", "text": "Sites were looked at."}]
+    (folder / "run.json").write_text(json.dumps(facts | {"findings": found}))
+    text = write_report(folder).read_text()
+    section = Page(text[text.index('<h2 id="cohort"') : text.index('<h2 id="folds"')])
+    told = " ".join(" ".join(section.words).split())
+    assert "Leak: <A> = B. 3 folds with few deaths. The laboratory may be <recognised>. Sites were looked at." in told
+    assert "slidesurv split audit" in told and "slidesurv split audit" not in clean
 
 
 def test_patients_left_out_are_counted_by_reason_and_not_named(clean: str) -> None:
@@ -283,7 +311,7 @@ def test_a_run_in_which_nothing_finished_still_has_a_page(made: Made) -> None:
     text = write_report(folder).read_text()
     assert "0 of 12 trainings finished" in text
     assert "Taught has no C-index: no fold was finished for every seed." in text
-    assert text.count("there is nothing to draw") == 7
+    assert text.count("there is nothing to draw") == 9
     assert "Taught, Plain (Harrell&#39;s C, " in text and "): no fold was finished for every seed." in text
 
 

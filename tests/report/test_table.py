@@ -49,6 +49,7 @@ def test_the_c_index_of_a_fold_is_the_mean_over_seeds_of_pairs_counted_one_by_on
     assert [entry.value for entry in row.folds] == pytest.approx(by_hand, abs=1e-12)
     assert row.mean.value == pytest.approx(by_hand.mean())
     assert row.sd == pytest.approx(by_hand.std(ddof=1))
+    assert row.seed_sd == pytest.approx(np.std([np.mean([a / c for a, c in each]) for each in counted], ddof=1))
     pooled = np.mean([sum(a for a, _ in each) / sum(c for _, c in each) for each in counted])
     assert row.pooled.value == pytest.approx(pooled, abs=1e-12)
 
@@ -150,11 +151,20 @@ def test_every_number_of_the_paper_protocol_carries_the_stamp(made: Made, tmp_pa
     comparison = compare(Jury(read_run(made(protocol="paper")), **QUICK))
     table = markdown(comparison).splitlines()[2:]
     numbers = [cell for line in table for cell in line.split("|") if "0." in cell]
-    assert len(numbers) == 7
+    assert len(numbers) == 9
     assert all(cell.strip().endswith("OPTIMISTIC") for cell in numbers)
-    write_comparison(comparison, tmp_path)
+    write_comparison(comparison, tmp_path, ["A < B."])
+    assert (tmp_path / "comparison.md").read_text().endswith("\n\nA &lt; B. OPTIMISTIC\n")
     with (tmp_path / "comparison.csv").open() as lines:
         assert {row["stamp"] for row in csv.DictReader(lines)} == {"OPTIMISTIC"}
+
+
+def test_one_seed_has_no_spread_over_seeds(run: Run, tmp_path: Path) -> None:
+    one = replace(run.methods[0], seeds=(1,))
+    write_comparison(compare(Jury(replace(run, methods=(one,)), **QUICK)), tmp_path)
+    assert (tmp_path / "comparison.md").read_text().splitlines()[2].endswith(" — |")
+    with (tmp_path / "comparison.csv").open() as lines:
+        assert next(csv.DictReader(lines))["seed_sd"] == ""
 
 
 def test_tables_on_disk_hold_nothing_where_nothing_is_defined_and_the_reason_beside_it(

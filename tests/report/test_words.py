@@ -13,7 +13,9 @@ NONE = Estimate()
 
 def row(label: str, pooled: Estimate, difference: Estimate = NONE, stamp: str = "") -> Comparison:
     first, none = label == "A", NONE
-    return Comparison(label, label, "never", (), none, math.nan, pooled, difference, "A", first, 60, 20, stamp)
+    return Comparison(
+        label, label, "never", (), none, math.nan, math.nan, pooled, difference, "A", first, 60, 20, stamp
+    )
 
 
 def test_an_interval_around_zero_is_called_noise_and_one_beside_it_is_not() -> None:

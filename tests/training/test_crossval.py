@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from slidesurv.cohorts.leaks import examine
 from slidesurv.cohorts.splits import kfold, write_splits
 from slidesurv.cohorts.study import open_study, read_cohort
 from slidesurv.config.experiment import Experiment
@@ -44,6 +45,14 @@ def test_every_patient_is_judged_once_by_every_model(run_folder):
         judged = [row["patient_id"] for row in rows if row["split"] == "test"]
         assert len(judged) == len(set(judged)) == 40
         assert {row["split"] for row in rows} == {"train", "tune", "test"}
+
+
+def test_what_a_closer_look_at_the_cohort_finds_stands_in_the_record(small, run_folder):
+    study = open_study(read_experiment(small / "small.toml"))
+    found = tuple((finding.kind, finding.text) for finding in examine(study.dataset.cohort, study.splits))
+    run = read_run(run_folder)
+    assert run.findings == found and ("note", "No features were looked at.") in found
+    assert "C-index" not in " ".join(run.audit_verdict)  # of the site, which is said once
 
 
 def test_the_columns_of_predictions_are_the_contract(run_folder):

@@ -40,12 +40,15 @@ class Measured:
 
     Attributes:
         estimates: by the keys of the columns.
+        shares: per cent of the patients who die in each tenth of predicted survival, from 0 to 1, mean over seeds; 10
+            everywhere when the curves are right. () without curves.
         note: on which folds, when not on all; "" otherwise.
     """
 
     label: str
     slug: str
     estimates: Mapping[str, Estimate]
+    shares: tuple[Estimate, ...] = ()
     note: str = ""
 
 

@@ -1,8 +1,7 @@
-"""The curves of a run: who is better, who lives longer, is the promised survival kept, did training behave."""
+"""The curves of a run: who is better, is the promised survival kept, did training behave."""
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import cycle
 
 import numpy as np
@@ -10,17 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from slidesurv.report.drawing import BLUE, GREEN, INK, ORANGE, PURPLE, Picture, canvas, style, svg, wrapped
-from slidesurv.report.estimate import p_text
+from slidesurv.report.drawing import BLUE, GREEN, INK, ORANGE, PURPLE, UNFINISHED, Picture, canvas, style, svg, wrapped
 from slidesurv.report.run import FoldResult, Method, Numbers, Run
 from slidesurv.report.table import Comparison
 from slidesurv.survival.accuracy import calibration, survival_at
-from slidesurv.survival.estimators import at_risk, kaplan_meier, log_rank
 
-__all__ = ["calibrated", "learning", "overview", "risk_groups"]
+__all__ = ["calibrated", "learning", "overview"]
 
 Mask = NDArray[np.bool_]
-UNFINISHED = "No fold was finished for every seed, so that there is nothing to draw."
 
 
 def overview(comparison: Sequence[Comparison]) -> Picture:
@@ -38,73 +34,6 @@ def overview(comparison: Sequence[Comparison]) -> Picture:
         words = "; ".join(f"{row.label} {row.pooled}" for row in comparison)
         drawn = svg(figure, name="overview", alt=f"C-index of each method: {words}")
     return Picture(drawn, "Diamond and bar: pooled C-index and its 95 % interval. Circles: single folds. Dots: chance.")
-
-
-def risk_groups(run: Run, method: Method, name: str) -> Picture:
-    """Draw the survival of patients called high and low risk, with the numbers still at risk.
-
-    The cut is the median risk of each fold's training patients; over seeds, and folds that judge a patient again, the
-    majority counts, and a draw is high.
-    """
-    if not method.complete:
-        return Picture("", UNFINISHED)
-    time, event, fold = method.first()
-    high = method.mean(lambda result: result.risk >= result.cut) >= 0.5  # (P,)
-    with style():
-        figure, (axes,) = canvas(4.6, 3.7)
-        axes.set(xlim=(0, time.max() * 1.02), ylim=(0, 1.02), ylabel="alive", title=wrapped(run.titled(method)))
-        axes.set_xticks([tick for tick in axes.get_xticks() if tick <= time.max()])
-        groups = (
-            _Group("high", ORANGE, "-", time[high], event[high]),
-            _Group("low", BLUE, "--", time[~high], event[~high]),
-        )
-        for line, group in enumerate(groups):
-            _survival(axes, group)
-            _numbers_at_risk(axes, group, height=-0.27 - 0.08 * line)
-        axes.set_xlabel("months; below: patients at risk", labelpad=6)
-        axes.legend(loc="best")
-        words = _compared(time, event, high, fold)
-        drawn = svg(figure, name=name, alt=f"Kaplan–Meier curves of {method.label}. {words}")
-    return Picture(drawn, f"{words} {run.stamp}".strip())
-
-
-def _compared(time: Numbers, event: Mask, high: Mask, fold: NDArray[np.int64]) -> str:
-    """Say how far apart the two groups are, compared inside each fold."""
-    counts = f"{int(high.sum())} patients at high and {int((~high).sum())} at low risk"
-    p = math.nan if high.all() or not high.any() else log_rank(time, event, high, strata=fold).p
-    if math.isnan(p):
-        return f"{counts}. No log-rank test: it needs deaths, and both groups in one fold."
-    return f"{counts}; log-rank {p_text(p)}, stratified by fold."
-
-
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """Patients of one risk, and how they are drawn."""
-
-    word: str
-    colour: str
-    dash: str
-    time: Numbers
-    event: Mask
-
-
-def _survival(axes: Axes, group: _Group) -> None:
-    if not len(group.time):
-        return
-    curve = kaplan_meier(group.time, group.event)
-    months = np.append(0, curve.time)
-    alive, low, high = (np.append(1, values) for values in (curve.survival, curve.low, curve.high))
-    label = f"{group.word} risk"
-    axes.step(months, alive, where="post", color=group.colour, linestyle=group.dash, linewidth=1.6, label=label)
-    axes.fill_between(months, low, high, step="post", color=group.colour, alpha=0.15, linewidth=0)
-
-
-def _numbers_at_risk(axes: Axes, group: _Group, *, height: float) -> None:
-    """Write a row of numbers under the axis, at its ticks."""
-    place = axes.get_xaxis_transform()
-    axes.text(-0.06, height, group.word, transform=axes.transAxes, ha="right", color=group.colour)
-    for tick, count in zip(axes.get_xticks(), at_risk(group.time, axes.get_xticks()), strict=True):
-        axes.text(tick, height, str(count), transform=place, ha="center", color=group.colour)
 
 
 def calibrated(run: Run, method: Method, name: str) -> Picture:

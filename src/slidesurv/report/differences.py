@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from slidesurv.report.estimate import p_text
+from slidesurv.report.estimate import Estimate, p_text
 from slidesurv.report.jury import Jury, shared
 from slidesurv.report.run import Method
 from slidesurv.report.table import Comparison
 from slidesurv.survival.comparison import CorrectedTest, bootstrap_p, corrected_t_test, detectable, holm
 
-__all__ = ["Difference", "judge_differences", "verdict"]
+__all__ = ["Difference", "by_folds", "judge_differences", "verdict"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,3 +83,22 @@ def verdict(differences: Sequence[Difference], reference: str, *, level: float =
         f"With these patients, a test of one difference finds a true one of {span} four times in five. "
         "Smaller ones are mostly missed, and exaggerated where they are found.",
     ]
+
+
+def by_folds(differences: Sequence[Difference], reference: str) -> list[str]:
+    """Say what the folds tell of every difference, with its interval or the reason why there is no test.
+
+    Args:
+        differences: from `judge_differences`.
+        reference: its label.
+    """
+    if not differences:
+        return []
+    told = "; ".join(f"{difference.label} {_tested(difference.over_folds)}" for difference in differences)
+    test = "the t-test corrected for shared training patients (Nadeau and Bengio), 95 % CI, not adjusted"
+    return [f"Difference to {reference} by folds, with {test}: {told}."]
+
+
+def _tested(test: CorrectedTest) -> str:
+    text = Estimate(test.difference, test.low, test.high).text(signed=True)
+    return f"{text} — {test.note}" if math.isnan(test.p) else f"{text}, {p_text(test.p)}"

@@ -18,7 +18,22 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["BLUE", "GREEN", "INK", "ORANGE", "PURPLE", "Picture", "canvas", "standalone", "style", "svg", "wrapped"]
+__all__ = [
+    "BLUE",
+    "GREEN",
+    "INK",
+    "ORANGE",
+    "PURPLE",
+    "UNFINISHED",
+    "Picture",
+    "canvas",
+    "standalone",
+    "style",
+    "svg",
+    "wrapped",
+]
+
+UNFINISHED = "No fold was finished for every seed, so that there is nothing to draw."
 
 INK = "#010203"  # a stand-in: no picture keeps it
 BLUE, ORANGE, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
@@ -74,15 +89,15 @@ def style() -> Iterator[None]:
         yield
 
 
-def canvas(width: float, height: float, *, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """Make a figure of so many inches with axes side by side, without pyplot's global state."""
+def canvas(width: float, height: float, *, columns: int = 1, rows: int = 1) -> tuple[Figure, list[Axes]]:
+    """Make a figure of so many inches with axes row after row, without pyplot's global state."""
     figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, list(figure.subplots(1, columns, squeeze=False)[0])
+    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
 
 
-def wrapped(title: str) -> str:
-    """Break a title into lines that fit a picture of half a page's width."""
-    return fill(title, 38)
+def wrapped(title: str, width: int = 38) -> str:
+    """Break a title into lines of so many letters; by default they fit a picture of half a page's width."""
+    return fill(title, width)
 
 
 def svg(figure: Figure, *, name: str, alt: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from slidesurv.report.run import FoldResult, Method, Run
+from slidesurv.seeds import seed_for
 from slidesurv.survival.comparison import average, difference
 from slidesurv.survival.discrimination import harrell_c
 from slidesurv.survival.evidence import Evidence, Metric, fit_reference, gather
@@ -24,17 +25,18 @@ class Jury:
     where folds were made anew, is drawn into all of them at once: intervals speak of patients, not of predictions.
     """
 
-    def __init__(self, run: Run, *, resamples: int = 2000, seed: int = 0) -> None:
+    def __init__(self, run: Run, *, resamples: int = 2000, seed: int | None = None) -> None:
         """Call the jury.
 
         Args:
             run: from `read_run`.
             resamples: bootstrap resamples of patients.
-            seed: of the resampling.
+            seed: of the resampling; by default it follows from the experiment's name, so that a figure has the same
+                interval wherever it is shown.
         """
         self.run = run
         self.resamples = resamples
-        self.seed = seed
+        self.seed = seed_for(0, run.experiment) if seed is None else seed
         self._evidence: dict[Folds, Evidence] = {}
         self._indices: dict[tuple[str, Folds], Metric] = {}
 

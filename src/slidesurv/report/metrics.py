@@ -14,7 +14,14 @@ from slidesurv.report.estimate import Estimate
 from slidesurv.report.jury import Jury
 from slidesurv.report.run import FoldResult, Method, Numbers, Run
 from slidesurv.survival.accuracy import survival_at
-from slidesurv.survival.calibration import brier, calibration_slope, d_calibration, integrated_brier, skill
+from slidesurv.survival.calibration import (
+    DCalibration,
+    brier,
+    calibration_slope,
+    d_calibration,
+    integrated_brier,
+    skill,
+)
 from slidesurv.survival.discrimination import dynamic_auc, uno_c
 from slidesurv.survival.effects import hazard_ratio, restricted_mean_difference
 from slidesurv.survival.evidence import Evidence, Metric, gather
@@ -75,10 +82,14 @@ def _measure(jury: Jury, method: Method, months: Sequence[float], columns: Seque
     estimates = {column.key: Estimate(note=CURVELESS) for column in columns if column.about == "survival"}
     estimates |= _order(jury, method, months)
     estimates |= added(jury, method) if asked(jury.run) else {}
+    shares: tuple[Estimate, ...] = ()
     if method.has_curves:
         estimates |= _survival(jury, method, months)
+        tests = _d_calibrated(jury, method)
+        estimates["d_calibration_p"] = Estimate(float(np.median([test.p for test in tests])), note=tests[0].note)
+        shares = _shares(tests)
     done, folds = len(method.complete), jury.run.folds
-    return Measured(method.label, method.slug, estimates, f"on {done} of {folds} folds" if done < folds else "")
+    return Measured(method.label, method.slug, estimates, shares, f"on {done} of {folds} folds" if done < folds else "")
 
 
 def _order(jury: Jury, method: Method, months: Sequence[float]) -> dict[str, Estimate]:
@@ -107,19 +118,25 @@ def _survival(jury: Jury, method: Method, months: Sequence[float]) -> dict[str, 
         "skill": skill(score, null),
         "calibration_slope": slope,
     }
-    estimates = {name: Estimate.of(metric) for name, metric in metrics.items()}
-    return estimates | {"d_calibration_p": _d_calibrated(jury, method)}
+    return {name: Estimate.of(metric) for name, metric in metrics.items()}
 
 
-def _d_calibrated(jury: Jury, method: Method) -> Estimate:
-    """The p-value of D-calibration, the median over seeds; of a patient whom several folds judge, the first counts."""
+def _d_calibrated(jury: Jury, method: Method) -> list[DCalibration]:
+    """D-calibration of every seed; of a patient whom several folds judge, the first counts."""
     first, _ = method.people()
     time, event, fold = method.first()
     references = dict(zip(method.complete, jury.evidence(method).references, strict=True))
-    once = gather(time, event, references, strata=fold, resamples=0)
+    once = gather(time, event, references, strata=fold, resamples=jury.resamples, seed=jury.seed)
     own = method.pool(lambda result: survival_at(result.edges, result.survival, result.time).diagonal())[:, first]
-    tests = [d_calibration(once, alive) for alive in own]
-    return Estimate(float(np.median([test.p for test in tests])), note=tests[0].note)
+    return [d_calibration(once, alive) for alive in own]
+
+
+def _shares(tests: Sequence[DCalibration]) -> tuple[Estimate, ...]:
+    """Per cent of the patients in every group, mean over seeds; nothing where nobody died."""
+    if math.isnan(tests[0].statistic):
+        return ()
+    share, samples = (100 * np.mean([getattr(test, name) for test in tests], axis=0) for name in ("share", "samples"))
+    return tuple(Estimate.of(Metric(float(value), drawn)) for value, drawn in zip(share, samples.T, strict=True))
 
 
 def _risk(result: FoldResult) -> Numbers:

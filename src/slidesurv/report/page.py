@@ -8,8 +8,8 @@ import numpy as np
 
 from slidesurv.files import write_text
 from slidesurv.report.accuracy import Accuracy
-from slidesurv.report.curves import calibrated, learning, overview, risk_groups
-from slidesurv.report.differences import Difference, judge_differences, verdict
+from slidesurv.report.curves import calibrated, learning, overview
+from slidesurv.report.differences import Difference, by_folds, judge_differences, verdict
 from slidesurv.report.drawing import Picture
 from slidesurv.report.forest import forest
 from slidesurv.report.genome.genes import GeneByGene, judge_genes
@@ -22,6 +22,7 @@ from slidesurv.report.planted import find, picture
 from slidesurv.report.read import read_run
 from slidesurv.report.records import write_metrics
 from slidesurv.report.render import render
+from slidesurv.report.risk_groups import fold_by_fold, risk_groups
 from slidesurv.report.run import Method, Run
 from slidesurv.report.searched import Searched, budget, read_searched
 from slidesurv.report.table import Comparison, compare, write_comparison
@@ -59,7 +60,7 @@ def write_report(folder: Path, *, output: Path | None = None, reference: str | N
     differences, accuracy = judge_differences(jury, comparison), measure(jury)
     genes = [(method, judged) for method in jury.run.methods if (judged := judge_genes(folder, method))]
     page = output or folder / "report.html"
-    write_comparison(comparison, page.parent)
+    write_comparison(comparison, page.parent, _noise(differences, comparison))
     write_metrics(comparison, differences, accuracy, page.parent)
     write_genes(genes, page.parent, stamp=jury.run.stamp)
     searched = read_searched(folder, jury.run)
@@ -83,6 +84,12 @@ def _render(
         | _genome(jury, comparison, genes)
         | _taught(jury.run, searched),
     )
+
+
+def _noise(differences: Sequence[Difference], comparison: Sequence[Comparison]) -> list[str]:
+    """What stands below the table as text; the page has the second part as a table."""
+    reference = comparison[0].reference
+    return [*verdict(differences, reference), *by_folds(differences, reference)]
 
 
 def _about(run: Run) -> dict[str, Any]:
@@ -147,6 +154,7 @@ def _pictures(run: Run) -> dict[str, list[Picture]]:
     """Every kind of curve, one picture a method; names are numbers because slugs may not be ids."""
     kinds: dict[str, Callable[[Run, Method, str], Picture]] = {
         "survival": risk_groups,
+        "folds": fold_by_fold,
         "calibration": calibrated,
         "learning": learning,
     }

@@ -55,6 +55,7 @@ def read_run(folder: Path) -> Run:
         failures=_failures(facts.get("failures", []), methods, folds),
         audit=tuple(read_csv(folder / "audit.csv")) if (folder / "audit.csv").exists() else (),
         audit_verdict=tuple(facts.get("audit_verdict") or ()),
+        findings=tuple((found["kind"], found["text"]) for found in facts.get("findings") or ()),
         dropped=Counter(left_out["reason"] for left_out in facts.get("dropped") or ()),
         settings=dotted(facts.get("settings") or {}),
     )

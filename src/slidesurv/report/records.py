@@ -34,6 +34,7 @@ def write_metrics(
     entries = [
         {**row_of(row), "notes": row.notes, "noise": _told(tested.get(row.slug))}
         | {"metrics": {key: _plain(estimate) for key, estimate in measured.estimates.items()}}
+        | {"d_calibration_shares": [_plain(share) for share in measured.shares]}
         for row, measured in zip(comparison, accuracy.rows, strict=True)
     ]
     write_json(folder / "metrics.json", entries)

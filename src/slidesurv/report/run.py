@@ -169,6 +169,8 @@ class Run:
         programme: the planted value of each patient.
         audit: one row a fold and part, as text.
         audit_verdict: what the audit means, in sentences.
+        findings: of the closer look, by kind ("leak", "warning" or "note") and sentence, leaks first; () when the run
+            did not look.
         dropped: how many patients of the table were left out, by reason.
         settings: the resolved experiment, by dotted key.
     """
@@ -186,6 +188,7 @@ class Run:
     failures: tuple[Failure, ...]
     audit: tuple[Mapping[str, str], ...] = ()
     audit_verdict: tuple[str, ...] = ()
+    findings: tuple[tuple[str, str], ...] = ()
     dropped: Mapping[str, int] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
 

@@ -26,6 +26,7 @@ class Comparison:
         folds: the C-index of each fold, mean over seeds.
         mean: over the folds that have one, with their number in the note.
         sd: spread over those folds; not a confidence interval.
+        seed_sd: spread over seeds of their mean over the complete folds; NaN for one seed.
         pooled: C-index over the pairs inside every complete fold, mean over seeds.
         difference: pooled C-index minus the reference's, on the patients both judged and on the same resamples.
         reference: label of the method compared with.
@@ -41,6 +42,7 @@ class Comparison:
     folds: tuple[Estimate, ...]
     mean: Estimate
     sd: float
+    seed_sd: float
     pooled: Estimate
     difference: Estimate
     reference: str
@@ -87,7 +89,8 @@ def _row(jury: Jury, method: Method, reference: Method) -> Comparison:
         genomics=method.genomics,
         folds=folds,
         mean=_mean(values, jury.run.folds),
-        sd=float(np.std(values, ddof=1)) if len(values) > 1 else math.nan,
+        sd=_sd(values),
+        seed_sd=_sd([_seed_mean(method, seed) for seed in method.seeds]),
         pooled=_pooled(jury, method),
         difference=_difference(jury, method, reference),
         reference=reference.label,
@@ -109,6 +112,18 @@ def _fold(method: Method, fold: int) -> Estimate:
         return Estimate(note=f"no pair can be compared: {deaths} deaths among {patients} test patients")
     flat = any(np.ptp(each.risk) == 0 for each in results)
     return Estimate(value, note="a seed gives every patient the same risk" if flat else "")
+
+
+def _seed_mean(method: Method, seed: int) -> float:
+    """Mean C-index of one seed over the complete folds that have one; NaN where none has."""
+    results = [method.results[seed, fold] for fold in method.complete]
+    found = [concordance(each.event, each.time, each.risk).index for each in results]
+    values = [value for value in found if not math.isnan(value)]
+    return float(np.mean(values)) if values else math.nan
+
+
+def _sd(values: Sequence[float]) -> float:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
 
 
 def _mean(values: Sequence[float], folds: int) -> Estimate:
@@ -140,17 +155,19 @@ def _difference(jury: Jury, method: Method, reference: Method) -> Estimate:
     return difference if folds == reference.complete else replace(difference, note=only)
 
 
-def markdown(comparison: Sequence[Comparison]) -> str:
-    """The comparison as a Markdown table, with its notes below."""
+def markdown(comparison: Sequence[Comparison], sentences: Sequence[str] = ()) -> str:
+    """The comparison as a Markdown table, with its notes and more sentences about it below."""
     stamp = f" {comparison[0].stamp}" if comparison[0].stamp else ""
     head = ["Method", "Genomics", "C-index, pooled (95 % CI)", f"Difference to {comparison[0].reference} (95 % CI)"]
-    lines = [[*head, "Mean over folds", "SD over folds"], ["---"] * 6]
+    lines = [[*head, "Mean over folds", "SD over folds", "SD over seeds"], ["---"] * 7]
     for row in comparison:
-        figures = [str(row.pooled), row.difference.text(signed=True), str(row.mean), str(Estimate(row.sd))]
+        spreads = [str(Estimate(row.sd)), str(Estimate(row.seed_sd))]
+        figures = [str(row.pooled), row.difference.text(signed=True), str(row.mean), *spreads]
         lines.append([row.label, row.genomics, *(text if text == DASH else text + stamp for text in figures)])
     table = "\n".join(f"| {' | '.join(escape(cell) for cell in line)} |" for line in lines)
     notes = "".join(f"- {escape(row.label)}: {note}.\n" for row in comparison for note in row.notes)
-    return f"{table}\n\n{notes}" if notes else f"{table}\n"
+    said = "".join(f"\n{escape(sentence)}{stamp}\n" for sentence in sentences)
+    return f"{table}\n\n{notes}{said}" if notes else f"{table}\n{said}"
 
 
 def escape(text: str) -> str:
@@ -158,14 +175,19 @@ def escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("\n", " ")
 
 
-def write_comparison(comparison: Sequence[Comparison], folder: Path) -> None:
+def write_comparison(comparison: Sequence[Comparison], folder: Path, sentences: Sequence[str] = ()) -> None:
     """Write ``comparison.csv`` and ``comparison.md``.
 
     A value that is not defined is an empty cell or a dash; the reason stands in the notes.
+
+    Args:
+        comparison: of a run.
+        folder: where to.
+        sentences: stand below the Markdown table.
     """
     rows = [row_of(row) for row in comparison]
     write_csv(folder / "comparison.csv", rows, list(rows[0]))
-    write_text(folder / "comparison.md", markdown(comparison))
+    write_text(folder / "comparison.md", markdown(comparison, sentences))
 
 
 def row_of(row: Comparison) -> dict[str, Any]:
@@ -179,6 +201,7 @@ def row_of(row: Comparison) -> dict[str, Any]:
         "difference_high": row.difference.high,
         "fold_mean": row.mean.value,
         "fold_sd": row.sd,
+        "seed_sd": row.seed_sd,
         **{f"fold_{fold}": entry.value for fold, entry in enumerate(row.folds)},
     }
     described = {"label": row.label, "slug": row.slug, "genomics": row.genomics, "reference": row.reference}

@@ -26,6 +26,7 @@ class DCalibration:
         high: (K,) upper end.
         statistic: chi-squared on K - 1 degrees of freedom; a larger value means worse calibrated.
         p: probability of a statistic at least as large when the model is calibrated.
+        samples: (R, K) ``share`` of every resample.
         note: why there is none, or what to know about it.
     """
 
@@ -34,6 +35,7 @@ class DCalibration:
     high: Floats
     statistic: float
     p: float
+    samples: Floats
     note: str = ""
 
 
@@ -186,7 +188,8 @@ def d_calibration(evidence: Evidence, alive: ArrayLike, *, groups: int = 10) -> 
     predicted = _as_probabilities(_shaped(alive, (len(evidence.time),)))
     if not evidence.event.any():
         nothing = np.full(groups, np.nan)
-        return DCalibration(nothing, nothing, nothing, math.nan, math.nan, _no_death(len(predicted)))
+        samples = np.full((len(evidence.counts) - 1, groups), np.nan)
+        return DCalibration(nothing, nothing, nothing, math.nan, math.nan, samples, _no_death(len(predicted)))
     from scipy.special import chdtrc
 
     patients = len(predicted)
@@ -194,7 +197,7 @@ def d_calibration(evidence: Evidence, alive: ArrayLike, *, groups: int = 10) -> 
     statistic = float(patients * groups * ((shares[0] - 1 / groups) ** 2).sum())
     low, high = np.array([interval(share) for share in shares[1:].T]).T
     rough = f"a group expects {patients / groups:.3g} patients only, so p is rough" if patients < 5 * groups else ""
-    return DCalibration(shares[0], low, high, statistic, float(chdtrc(groups - 1, statistic)), rough)
+    return DCalibration(shares[0], low, high, statistic, float(chdtrc(groups - 1, statistic)), shares[1:], rough)
 
 
 def _spread(predicted: Floats, event: Bools, groups: int) -> Floats:

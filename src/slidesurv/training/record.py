@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slidesurv.cohorts.audit import audit, verdict
-from slidesurv.cohorts.confounding import site_effect
+from slidesurv.cohorts.leaks import examine
 from slidesurv.errors import ConfigError, DataError, listing
 from slidesurv.files import read_json
 from slidesurv.registry import models
@@ -89,7 +90,8 @@ def describe_run(study: Study, folder: Path, command: str, outcomes: Sequence[Ou
         "methods": [_describe_method(row, folder) for row in experiment.models],
         "cohort": study.facts(),
         "dropped": [{"patient_id": patient, "reason": reason} for patient, reason in cohort.dropped],
-        "audit_verdict": [*verdict(audit(cohort, study.splits)), *_site_verdict(study)],
+        "audit_verdict": verdict(audit(cohort, study.splits)),
+        "findings": [asdict(finding) for finding in examine(cohort, study.splits)],  # files may hold many gigabytes
         "planted": read_json(planted) if planted.exists() else None,
         "settings": _settings(study),
         "hashes": hashes(study, folder),
@@ -110,11 +112,6 @@ def _untracked(rows: Sequence[ModelSection], folder: Path) -> list[dict[str, str
         for place in sorted((folder / row.slug).glob("seed*/fold*"))
     }
     return [{"name": name, "reason": reason} for name, reason in told.items() if reason]
-
-
-def _site_verdict(study: Study) -> list[str]:
-    effect = site_effect(study.dataset.cohort, study.splits)
-    return [] if effect is None else [str(effect)]
 
 
 def _describe_method(row: ModelSection, folder: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from slidesurv.cohorts.baselines import BASELINES, fit_baseline, fit_combined
 from slidesurv.cohorts.covariates import Covariates
 from slidesurv.cohorts.dataset import FoldView
 from slidesurv.errors import DataError
-from slidesurv.files import read_csv, sha256, write_csv, write_json
+from slidesurv.files import read_csv, read_json, sha256, write_csv, write_json
 from slidesurv.registry import models
 from slidesurv.seeds import seed_for
 from slidesurv.survival.bins import fit_bins
@@ -212,8 +212,15 @@ def _write(
         seen = {"time_months": known.time, "event": int(known.event), "site": known.site}
         rows.append(said | seen | {f"S_{k}": alive for k, alive in enumerate(curve)} | {"n_slides": 0, "n_tiles": 0})
     write_csv(place / "predictions.csv", rows, list(rows[0]))
-    write_json(place / "timing.json", {"seconds": time.monotonic() - start})
+    if not _fitted_before(place, digest):  # the same command again leaves the same files
+        write_json(place / "timing.json", {"seconds": time.monotonic() - start})
     write_json(place / "fold.json", {"epoch": 0, "epochs": 0, "edges": bins.edges, "model_hash": digest})
+
+
+def _fitted_before(place: Path, digest: str) -> bool:
+    """Whether a fold stands here with these very coefficients."""
+    told = place / "fold.json"
+    return (place / "timing.json").exists() and told.exists() and read_json(told).get("model_hash") == digest
 
 
 def _bins(study: Study, fold: int) -> TimeBins:

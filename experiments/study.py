@@ -140,7 +140,8 @@ def main() -> None:
         parts += [f"### {name} {over.stamp}".strip() + "\n", by_cohort(over)]
         if name.endswith(PAPER):
             parts += [by_optimism(runs[name])]
-            if (design := name.removesuffix(PAPER)) in found:
+            design = name.removesuffix(PAPER)
+            if design in found and found[design].cohorts == over.cohorts:
                 parts += ["Published minus leak-free:\n", shift(found, design)]
     write_text(asked.output, "\n".join(parts))
     draw(found, asked.output.with_suffix(".svg"))

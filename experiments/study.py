@@ -25,6 +25,7 @@ from slidesurv.report.run import Run
 
 DESIGNS = {"MCAT's folds": "study", "whole sites": "study-site", "three times five folds": "study-repeated"}
 MARKS = {"MCAT's folds": ("o", BLUE), "whole sites": ("D", ORANGE), "three times five folds": ("s", GREEN)}
+HEAD = "# Every cohort of every design\n\n    python experiments/study.py runs\n\nWhat it means: results.md.\n"
 PAPER = ", published"  # ends the name of a design under that protocol; its figures are optimistic
 
 
@@ -133,15 +134,15 @@ def main() -> None:
     endings = {"": "", PAPER: "-paper"}
     folders = {name + said: folder + end for name, folder in DESIGNS.items() for said, end in endings.items()}
     runs = {name: read(asked.runs / folder) for name, folder in folders.items()}
-    found = {name: overview(each) for name, each in runs.items() if each}
-    parts = [f"Not run: {name}.\n" for name, each in runs.items() if not each]
-    parts.append(by_design(found))
+    most = max(map(len, runs.values()))  # a mean over fewer cohorts is no neighbour of one over all
+    found = {name: overview(each) for name, each in runs.items() if len(each) == most}
+    parts = [HEAD, *(f"{len(runs[name])} of {most} cohorts: {name}.\n" for name in runs if name not in found)]
+    parts += ["C-index, mean over the cohorts:\n", by_design(found)]
     for name, over in found.items():
         parts += [f"### {name} {over.stamp}".strip() + "\n", by_cohort(over)]
         if name.endswith(PAPER):
             parts += [by_optimism(runs[name])]
-            design = name.removesuffix(PAPER)
-            if design in found and found[design].cohorts == over.cohorts:
+            if (design := name.removesuffix(PAPER)) in found:
                 parts += ["Published minus leak-free:\n", shift(found, design)]
     write_text(asked.output, "\n".join(parts))
     draw(found, asked.output.with_suffix(".svg"))

@@ -9,7 +9,6 @@ import numpy as np
 from slidesurv.report.estimate import Estimate
 from slidesurv.report.jury import Jury
 from slidesurv.report.run import Method, Run
-from slidesurv.seeds import seed_for
 from slidesurv.survival.evidence import Metric
 from slidesurv.survival.resampling import interval
 
@@ -63,7 +62,7 @@ class Row:
 
 def judge(runs: Sequence[Run]) -> dict[str, Row]:
     """Judge every method in each of several runs, by slug."""
-    juries = [Jury(run, seed=seed_for(0, run.experiment)) for run in runs]
+    juries = [Jury(run) for run in runs]
     known: dict[str, list[Method | None]] = {}
     for place, run in enumerate(runs):
         for method in run.methods:
